@@ -1,0 +1,53 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both create the environment if need be.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO ?=
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo demo-small test test-slow check format bench results docs wheel base clean help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("heedful needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## the whole loop on the built-in world (DEMO="key=value ..." sets more)
+	$(BIN)/heedful demo $(DEMO)
+
+demo-small: $(READY)  ## the demo at a size for tests, about a minute
+	$(BIN)/heedful loop small $(DEMO)
+
+test: $(READY)  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)  ## the slow tests: kills, whole loops, three seeds
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## format and mend what can be mended
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+bench: $(READY)  ## run the demo for three seeds and print time, memory and figures
+	$(BIN)/python benchmarks/demo.py
+
+wheel: $(READY)  ## build the wheel in dist/
+	$(BIN)/pip install --quiet build
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove runs, caches and builds; the environment stays
+	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

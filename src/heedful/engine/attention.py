@@ -1,0 +1,198 @@
+"""Attention over packed rows, plugged into transformers' attention interface: no model is edited.
+
+On a CPU each segment is one call of torch's flash kernel, all inside one autograd node. A prompt's branches
+attend to it in a single call and the two softmaxes are merged by log-sum-exp; the backward calls each part's
+kernel with the merged output and log-sum-exp, which is the exact partial gradient. Elsewhere, and for the
+variants that the flash kernel lacks (soft-capping, sinks, a window shorter than the row), a mask is used.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+
+from heedful.engine.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "heedful"
+KEYWORD = "heedful_rows"
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+class Rows(Protocol):
+    """What a row of tokens means; `attend` gets q [1,H,T,D] and k, v [1,Hkv,T,D] and returns [1,T,H,D]."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: "Variant") -> Tensor: ...
+
+
+class Variant:
+    """The parts of an attention layer that differ between architectures."""
+
+    __slots__ = ("scale", "sinks", "softcap", "window")
+
+    def __init__(
+        self,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> None:
+        self.scale, self.window, self.softcap, self.sinks = scale, window, softcap, sinks
+
+
+# Some architectures drop unknown keyword arguments on the way to the attention; then this carries the rows.
+_current: ContextVar[Rows | None] = ContextVar("heedful_rows", default=None)
+
+
+@contextmanager
+def using(rows: Rows) -> "Iterator[dict[str, Any]]":
+    """Set the rows for the model calls inside, and yield the keyword arguments to pass to them."""
+    token = _current.set(rows)
+    try:
+        yield {KEYWORD: rows}
+    finally:
+        _current.reset(token)
+
+
+def heedful_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The function that transformers calls in every attention layer."""
+    rows = kwargs.get(KEYWORD) or _current.get()
+    if rows is None:
+        raise RuntimeError("a model with packed attention was called without its rows: use engine.forward")
+    if dropout:
+        raise RuntimeError("packed attention has no dropout: set the model's attention_dropout to 0")
+    if query.dtype != value.dtype:  # autocast: the rotary embedding promotes q and k, v stays
+        query, key = query.to(value.dtype), key.to(value.dtype)
+    wide, narrow = query.shape[-1], value.shape[-1]
+    if narrow < wide:
+        value = F.pad(value, (0, wide - narrow))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    variant = Variant(scale, sliding_window, softcap, s_aux)
+    out = rows.attend(int(getattr(module, "layer_idx", 0) or 0), query, key, value, variant)
+    return out[..., :narrow], None
+
+
+AttentionInterface.register(NAME, heedful_attention)
+
+
+class TreeRows:
+    """A packed row that is computed whole: training, scoring, prefill."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._masks: dict[int | None, Tensor] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        window = variant.window if variant.window and self.layout.longest > variant.window else None
+        plain = window is None and variant.softcap is None and variant.sinks is None
+        if plain and q.device.type == "cpu":
+            out: Tensor = _TreeAttention.apply(q, k, v, self.layout, variant.scale)  # type: ignore[no-untyped-call]
+            return out.transpose(1, 2)
+        if window not in self._masks:
+            self._masks[window] = self.layout.mask(window).to(q.device)
+        return masked_attention(q, k, v, self._masks[window], variant).transpose(1, 2)
+
+
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, variant: Variant) -> Tensor:
+    """Attention [B,H,T,D] under a bool mask that broadcasts to [B,H,T,S]; the reference for every fast path."""
+    repeat = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+    scores = (q @ k.transpose(-1, -2)).float() * variant.scale
+    if variant.softcap is not None:
+        scores = variant.softcap * torch.tanh(scores / variant.softcap)
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if variant.sinks is not None:
+        sinks = variant.sinks.float().view(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+        weights = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return weights.to(v.dtype) @ v
+
+
+def _cut(x: Tensor, span: tuple[int, int]) -> Tensor:
+    return x[:, :, span[0] : span[1]]
+
+
+class _TreeAttention(torch.autograd.Function):
+    """Exact attention over a `Layout`, without a [T, T] mask."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
+        batch, heads, total, width = q.shape
+        # The caller wants [B,T,H,D]: filling that order here saves a copy.
+        out = q.new_empty(batch, total, heads, width).transpose(1, 2)
+        logsum = q.new_empty(batch, heads, total, dtype=torch.float32)
+        for group in layout.groups:
+            keys, values = _cut(k, group.prompt), _cut(v, group.prompt)
+            spans = (group.prompt, *group.branches)
+            for span in spans:
+                part, lse = _flash(
+                    _cut(q, span), _cut(k, span), _cut(v, span), dropout_p=0.0, is_causal=True, scale=scale
+                )
+                _cut(out, span).copy_(part)
+                logsum[:, :, span[0] : span[1]] = lse
+            if not group.branches:
+                continue
+            span = (group.branches[0][0], group.branches[-1][1])
+            shared, lse = _flash(_cut(q, span), keys, values, dropout_p=0.0, is_causal=False, scale=scale)
+            own = logsum[:, :, span[0] : span[1]]
+            total_lse = torch.logaddexp(own, lse)
+            weight = (own - total_lse).exp()[..., None]
+            _cut(out, span).mul_(weight.to(out.dtype)).add_((shared * (1 - weight)).to(out.dtype))
+            logsum[:, :, span[0] : span[1]] = total_lse
+        ctx.save_for_backward(q, k, v, out, logsum)
+        ctx.layout, ctx.scale = layout, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, logsum = ctx.saved_tensors
+        grad = grads[0]
+
+        def part(rows: tuple[int, int], columns: tuple[int, int], causal: bool) -> tuple[Tensor, ...]:
+            lse = logsum[:, :, rows[0] : rows[1]].contiguous()
+            result: tuple[Tensor, ...] = _flash_backward(
+                _cut(grad, rows),
+                _cut(q, rows),
+                _cut(k, columns),
+                _cut(v, columns),
+                _cut(out, rows),
+                lse,
+                0.0,
+                causal,
+                scale=ctx.scale,
+            )
+            return result
+
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for group in ctx.layout.groups:
+            for span in (group.prompt, *group.branches):
+                for total, piece in zip((dq, dk, dv), part(span, span, True), strict=True):
+                    _cut(total, span).copy_(piece)
+            if group.branches:
+                rows = (group.branches[0][0], group.branches[-1][1])
+                gq, gk, gv = part(rows, group.prompt, False)
+                _cut(dq, rows).add_(gq)
+                _cut(dk, group.prompt).add_(gk)
+                _cut(dv, group.prompt).add_(gv)
+        return dq, dk, dv, None, None

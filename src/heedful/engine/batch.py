@@ -1,0 +1,173 @@
+"""Token sequences as trees (a prompt and its answers) and their packing into one row.
+
+`Tree` is what data and rollouts produce; `Packed` is what a model is called on: one row of tokens, the rows
+that predict trained tokens, and the columns that travel with them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heedful.data.packing import pack
+from heedful.engine.layout import Layout
+from heedful.errors import UserError
+from heedful.losses.bind import Unit
+
+Ids = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Column = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A run of tokens: `trained` marks those that are predicted; `columns` hold one value per trained token."""
+
+    ids: Ids
+    trained: Flags
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Which of a tree's sequences was chosen and which rejected; weight multiplies the pair's loss."""
+
+    chosen: int
+    rejected: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A prompt and the branches that continue it; without branches the prompt itself is the sequence."""
+
+    prompt: Node
+    branches: tuple[Node, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    weight: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return len(self.prompt.ids) + sum(len(b.ids) for b in self.branches)
+
+
+def plain(
+    ids: Sequence[int] | Ids, trained: Sequence[bool] | Flags | None = None, weight: float = 1.0
+) -> Tree:
+    """A tree of one sequence. Without `trained` every token but the first is predicted."""
+    array = np.asarray(ids, dtype=np.int64)
+    flags = np.ones(len(array), dtype=bool) if trained is None else np.asarray(trained, dtype=bool).copy()
+    flags[:1] = False  # nothing stands before it
+    return Tree(Node(array, flags), weight=weight)
+
+
+def prompt_node(ids: Sequence[int] | Ids) -> Node:
+    """A node of which nothing is trained."""
+    array = np.asarray(ids, dtype=np.int64)
+    return Node(array, np.zeros(len(array), dtype=bool))
+
+
+def answer_node(ids: Sequence[int] | Ids, **columns: Column) -> Node:
+    """A node of which every token is trained, with per-token columns."""
+    array = np.asarray(ids, dtype=np.int64)
+    return Node(array, np.ones(len(array), dtype=bool), columns)
+
+
+@dataclass(slots=True)
+class Packed:
+    """One row of T tokens with N trained tokens in S sequences and P pairs.
+
+    ids [T]; rows [N]: the position whose hidden state predicts target n; targets [N]; sequence [N]: which
+    sequence target n belongs to; last [S]: position of each sequence's last token; chosen, rejected [P]:
+    sequence numbers; columns: name -> [N]; weights: unit -> [N], [S] or [P].
+    """
+
+    ids: Tensor
+    layout: Layout
+    rows: Tensor
+    targets: Tensor
+    sequence: Tensor
+    last: Tensor
+    chosen: Tensor
+    rejected: Tensor
+    columns: dict[str, Tensor]
+    weights: dict[Unit, Tensor]
+
+    def count(self, unit: Unit) -> float:
+        """The sum of weights of all tokens, sequences or pairs: what a loss is divided by."""
+        return float(self.weights[unit].sum())
+
+
+def collate(trees: Sequence[Tree]) -> Packed:
+    """Lay trees end to end in one row."""
+    layout = Layout([(len(t.prompt.ids), [len(b.ids) for b in t.branches]) for t in trees])
+    ids, rows, targets, sequence, token_weight = [], [], [], [], []
+    last: list[int] = []
+    sequence_weight: list[float] = []
+    columns: dict[str, list[Column]] = {}
+    pairs: list[tuple[int, int, float]] = []
+    for tree, group in zip(trees, layout.groups, strict=True):
+        first = len(last)
+        pairs += [(first + p.chosen, first + p.rejected, p.weight * tree.weight) for p in tree.pairs]
+        ids.append(tree.prompt.ids)
+        leaves = tree.branches or (tree.prompt,)
+        spans = group.branches or (group.prompt,)
+        if tree.branches and tree.prompt.trained.any():
+            raise ValueError("the prompt of a tree with branches cannot be trained")
+        for node, (start, end) in zip(leaves, spans, strict=True):
+            where = np.flatnonzero(node.trained)
+            before = start + where - 1
+            if tree.branches:
+                ids.append(node.ids)
+                before[where == 0] = group.prompt[1] - 1
+            elif len(where) and where[0] == 0:
+                raise ValueError("the first token of a sequence has nothing before it to be predicted from")
+            rows.append(before)
+            targets.append(node.ids[where])
+            sequence.append(np.full(len(where), len(last)))
+            token_weight.append(np.full(len(where), tree.weight, dtype=np.float32))
+            for name, values in node.columns.items():
+                if len(values) != len(where):
+                    raise ValueError(
+                        f"column {name} has {len(values)} values for {len(where)} trained tokens"
+                    )
+                columns.setdefault(name, []).append(values)
+            last.append(end - 1)
+            sequence_weight.append(tree.weight)
+    weights: dict[Unit, Tensor] = {
+        "token": torch.from_numpy(np.concatenate(token_weight)),
+        "sequence": torch.tensor(sequence_weight),
+        "pair": torch.tensor([w for _, _, w in pairs], dtype=torch.float32),
+    }
+    return Packed(
+        ids=torch.from_numpy(np.concatenate(ids)),
+        layout=layout,
+        rows=torch.from_numpy(np.concatenate(rows)),
+        targets=torch.from_numpy(np.concatenate(targets)),
+        sequence=torch.from_numpy(np.concatenate(sequence)),
+        last=torch.tensor(last),
+        chosen=torch.tensor([c for c, _, _ in pairs], dtype=torch.long),
+        rejected=torch.tensor([r for _, r, _ in pairs], dtype=torch.long),
+        columns={name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
+        weights=weights,
+    )
+
+
+def microbatches(trees: Sequence[Tree], token_budget: int) -> list[Packed]:
+    """Pack trees into as few rows of at most `token_budget` tokens as fit; order does not change a step."""
+    sizes = [t.size for t in trees]
+    too_long = max(sizes, default=0)
+    if too_long > token_budget:
+        raise UserError(
+            f"one example has {too_long} tokens but a micro-batch holds {token_budget}: "
+            "raise token_budget or lower max_length"
+        )
+    return [collate([trees[i] for i in bin_]) for bin_ in pack(sizes, token_budget)]
+
+
+def trained_tokens(trees: Iterable[Tree]) -> int:
+    """How many tokens are trained on."""
+    return sum(int(n.trained.sum()) for t in trees for n in (t.branches or (t.prompt,)))

@@ -1,0 +1,131 @@
+"""Keys and values of sequences that are being written: static slots, a prompt stored once for its samples.
+
+A *slot* holds one prompt and the answers that grow from it: prompt keys [slots, H, P, D], answer keys
+[slots, n, H, T, D]. Decoding reads both without gathering: queries are laid out by slot, so the prompt's keys
+are read once for its n answers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heedful.engine.attention import TreeRows, Variant
+from heedful.engine.layout import Layout
+
+
+@dataclass
+class Cache:
+    """Per layer: keys and values of prompts and answers; grown on first use, reused for the whole call."""
+
+    slots: int
+    samples: int
+    prompt_room: int
+    answer_room: int
+
+    def __post_init__(self) -> None:
+        self.prompt: dict[int, tuple[Tensor, Tensor]] = {}
+        self.answer: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def layer(self, index: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The prompt and answer tensors of a layer, for keys shaped like `like` [1, H, T, D]."""
+        if index not in self.prompt:
+            heads, width = like.shape[1], like.shape[3]
+            prompt = (self.slots, heads, self.prompt_room, width)
+            answer = (self.slots, heads, self.samples, self.answer_room, width)
+            self.prompt[index] = (like.new_zeros(prompt), like.new_zeros(prompt))
+            self.answer[index] = (like.new_zeros(answer), like.new_zeros(answer))
+        return self.prompt[index], self.answer[index]
+
+
+class PrefillRows:
+    """Prompts packed into one row, computed as any packed row and remembered in their slots."""
+
+    def __init__(self, cache: Cache, layout: Layout, slots: Tensor) -> None:
+        self.cache, self.tree = cache, TreeRows(layout)
+        lengths = torch.tensor([g.prompt[1] - g.prompt[0] for g in layout.groups])
+        self.slot = slots.repeat_interleave(lengths)
+        self.position = layout.positions
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        (keys, values), _ = self.cache.layer(layer, k)
+        keys[self.slot, :, self.position] = k[0].transpose(0, 1)
+        values[self.slot, :, self.position] = v[0].transpose(0, 1)
+        return self.tree.attend(layer, q, k, v, variant)
+
+
+class DecodeRows:
+    """One new token for each active answer: row b belongs to sample `sample[b]` of slot `slot[b]`.
+
+    prompt_length [slots]: tokens of each slot's prompt; written [B]: answer tokens already stored.
+    """
+
+    def __init__(
+        self, cache: Cache, prompt_length: Tensor, slot: Tensor, sample: Tensor, written: Tensor
+    ) -> None:
+        self.cache, self.slot, self.sample, self.written = cache, slot, sample, written
+        self.room = int(written.max()) + 1
+        self.prompt_room = int(prompt_length[slot].max())
+        slots, samples = cache.slots, cache.samples
+        # Every answer active and in order, as in the first steps: the rows are the grid already.
+        self.dense = len(slot) == slots * samples and torch.equal(
+            slot * samples + sample, torch.arange(slots * samples)
+        )
+        position = torch.zeros(slots, samples, dtype=torch.long)
+        position[slot, sample] = written
+        self.query_position = position + prompt_length[:, None]
+        seen = torch.arange(self.prompt_room) < prompt_length[:, None]
+        own = torch.arange(self.room) <= position[..., None]
+        self.seen = torch.cat([seen[:, None].expand(-1, samples, -1), own], -1)
+        self.key_position = torch.cat(
+            [
+                torch.arange(self.prompt_room).expand(slots, -1),
+                prompt_length[:, None] + torch.arange(self.room),
+            ],
+            -1,
+        )
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        (pk, pv), (ak, av) = self.cache.layer(layer, k)
+        ak[self.slot, :, self.sample, self.written] = k[0].transpose(0, 1)
+        av[self.slot, :, self.sample, self.written] = v[0].transpose(0, 1)
+        slots, samples = self.cache.slots, self.cache.samples
+        heads, kv_heads, width = q.shape[1], k.shape[1], q.shape[3]
+        repeat = heads // kv_heads
+        rows = q[0].transpose(0, 1).reshape(-1, kv_heads, repeat, width)
+        if self.dense:
+            by_slot = rows.view(slots, samples, kv_heads, repeat, width)
+        else:
+            by_slot = rows.new_zeros(slots, samples, kv_heads, repeat, width)
+            by_slot[self.slot, self.sample] = rows
+        by_slot = by_slot.transpose(1, 2)  # [slots, kv heads, samples, repeat, D]
+        pk, pv = pk[:, :, : self.prompt_room], pv[:, :, : self.prompt_room]
+        ak, av = ak[:, :, :, : self.room], av[:, :, :, : self.room]
+        on_prompt = by_slot.reshape(slots, kv_heads, samples * repeat, width) @ pk.transpose(-1, -2)
+        on_own = by_slot @ ak.transpose(-1, -2)
+        scores = torch.cat([on_prompt.view(slots, kv_heads, samples, repeat, -1), on_own], -1).float()
+        weights = self._weights(scores * variant.scale, variant, kv_heads, repeat).to(v.dtype)
+        of_prompt, of_own = torch.split(weights, [self.prompt_room, self.room], -1)
+        out = (of_prompt.reshape(slots, kv_heads, samples * repeat, -1) @ pv).view(
+            slots, kv_heads, samples, repeat, width
+        ) + of_own @ av
+        out = out.transpose(1, 2)
+        flat = (
+            out.reshape(-1, heads, width)
+            if self.dense
+            else out[self.slot, self.sample].reshape(-1, heads, width)
+        )
+        return flat[None]
+
+    def _weights(self, scores: Tensor, variant: Variant, kv_heads: int, repeat: int) -> Tensor:
+        """Softmax over what each row may see; scores [slots, kv heads, samples, repeat, keys]."""
+        if variant.softcap is not None:
+            scores = variant.softcap * torch.tanh(scores / variant.softcap)
+        seen = self.seen
+        if variant.window is not None:
+            seen = seen & (self.query_position[..., None] - self.key_position[:, None] < variant.window)
+        scores = scores.masked_fill_(~seen[:, None, :, None], float("-inf"))
+        if variant.sinks is None:
+            return scores.softmax(-1)
+        sinks = variant.sinks.float().view(1, kv_heads, 1, repeat, 1).expand(*scores.shape[:-1], 1)
+        return torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]

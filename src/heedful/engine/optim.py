@@ -1,0 +1,104 @@
+"""Optimisers and learning-rate schedules."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+OptimizerName = Literal["adamw", "muon"]
+ScheduleName = Literal["constant", "linear", "cosine"]
+
+
+class Optimizer:
+    """AdamW, or Muon for the hidden matrices with AdamW for the rest; its state is tensors by parameter name."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: OptimizerName = "adamw",
+        learning_rate: float,
+        matrix_learning_rate: float = 0.02,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+    ) -> None:
+        self.names = {p: n for n, p in model.named_parameters() if p.requires_grad}
+        hidden = name == "muon"
+        matrices = [p for p, n in self.names.items() if hidden and p.ndim == 2 and ".layers." in n]
+        inside = set(map(id, matrices))
+        others = [p for p in self.names if id(p) not in inside]
+        groups = [
+            {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        # One kernel for all parameters; Adam's step count must stay on the device for it.
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [g for g in groups if g["params"]], lr=learning_rate, betas=betas, eps=eps, fused=True
+            )
+        ]
+        if matrices:
+            muon = torch.optim.Muon(
+                matrices, lr=matrix_learning_rate, weight_decay=weight_decay, adjust_lr_fn="original"
+            )
+            self.parts.append(muon)
+        self.base = [[g["lr"] for g in part.param_groups] for part in self.parts]
+
+    @property
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return self.names.keys()
+
+    def scale(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its peak."""
+        for part, base in zip(self.parts, self.base, strict=True):
+            for group, lr in zip(part.param_groups, base, strict=True):
+                group["lr"] = lr * factor
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor of the state under "parameter/key"."""
+        found: dict[str, Tensor] = {}
+        for part in self.parts:
+            for parameter, values in part.state.items():
+                for key, value in values.items():
+                    found[f"{self.names[cast(nn.Parameter, parameter)]}/{key}"] = value
+        return found
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        by_name = {n: p for p, n in self.names.items()}
+        owner = {p: part for part in self.parts for g in part.param_groups for p in g["params"]}
+        for name, value in state.items():
+            parameter_name, _, key = name.rpartition("/")
+            parameter = by_name[parameter_name]
+            owner[parameter].state[parameter][key] = value.clone()
+
+
+def schedule(
+    name: ScheduleName, *, steps: int, warmup: int = 0, floor: float = 0.1
+) -> Callable[[int], float]:
+    """The factor on the peak learning rate at each step: linear warm-up, then decay to `floor` of the peak."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        if name == "constant":
+            return 1.0
+        shape = 1 - done if name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return floor + (1 - floor) * shape
+
+    return factor
+
+
+def grad_norm(parameters: Iterable[nn.Parameter], clip: float) -> float:
+    """Clip the gradients to norm `clip` and return the norm they had."""
+    norm: Any = nn.utils.clip_grad_norm_(list(parameters), clip, foreach=True)
+    return float(norm)

@@ -1,0 +1,80 @@
+"""Preferences as trees: every answer of a prompt is computed once, all its comparisons are one batch element."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from heedful.data import chat
+from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
+from heedful.engine.randomness import key
+from heedful.errors import UserError
+from heedful.types import Message, Preference, Prompt
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Trees of compared answers, and how many preferences were left out because they are too long."""
+
+    trees: list[Tree]
+    too_long: int
+
+
+def compared(tokenizer: Any, preferences: Sequence[Preference], max_length: int) -> Compared:
+    """Group preferences by prompt: one tree each, in which a comparison weighs 1 / comparisons of the prompt."""
+    groups: dict[tuple[Message, ...], list[Preference]] = {}
+    for preference in preferences:
+        groups.setdefault(preference.messages, []).append(preference)
+    trees, too_long = [], 0
+    for messages, group in groups.items():
+        prompt = chat.render_prompt(tokenizer, messages)
+        numbers: dict[str, int] = {}
+        nodes: list[Node] = []
+        pairs: list[tuple[int, int]] = []
+        for preference in group:
+            texts = (preference.chosen, preference.rejected)
+            ids = [chat.answer_ids(tokenizer, text) for text in texts if text not in numbers]
+            if any(len(prompt) + len(answer) > max_length for answer in ids):
+                too_long += 1
+                continue
+            for text in texts:
+                if text not in numbers:
+                    numbers[text] = len(nodes)
+                    nodes.append(answer_node(chat.answer_ids(tokenizer, text)))
+            if preference.chosen != preference.rejected:
+                pairs.append((numbers[preference.chosen], numbers[preference.rejected]))
+        if pairs:
+            weighed = tuple(Pair(c, r, 1 / len(pairs)) for c, r in pairs)
+            trees.append(Tree(prompt_node(prompt), tuple(nodes), weighed))
+    if not trees:
+        raise UserError(
+            f"none of the {len(preferences)} preferences can be used: all are longer than max_length={max_length} "
+            "or compare an answer with itself"
+        )
+    return Compared(trees, too_long)
+
+
+def fits(tokenizer: Any, preference: Preference, max_length: int) -> bool:
+    """Whether both dialogues have at most `max_length` tokens."""
+    prompt = len(chat.render_prompt(tokenizer, preference.messages))
+    answers = (preference.chosen, preference.rejected)
+    return prompt + max(len(chat.answer_ids(tokenizer, a)) for a in answers) <= max_length
+
+
+def split(
+    preferences: Sequence[Preference], ratio: float, seed: int
+) -> tuple[list[Preference], list[Preference]]:
+    """Split by prompt, never by row: (train, held out)."""
+    train = [p for p in preferences if not held_out(p.messages, ratio, seed)]
+    return train, [p for p in preferences if held_out(p.messages, ratio, seed)]
+
+
+def split_prompts(prompts: Sequence[Prompt], ratio: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
+    """Split prompts by their content: (train, held out)."""
+    train = [p for p in prompts if not held_out(p.messages, ratio, seed)]
+    return train, [p for p in prompts if held_out(p.messages, ratio, seed)]
+
+
+def held_out(messages: tuple[Message, ...], ratio: float, seed: int) -> bool:
+    """Whether a dialogue belongs to the held-out share; depends on its content and the seed alone."""
+    content = [(m.role, m.content) for m in messages]
+    return key("heldout", seed, content) < ratio * 2.0**63

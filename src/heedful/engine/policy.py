@@ -1,0 +1,76 @@
+"""A policy as those who measure it see it: prompts in, texts out, and its distance from a reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heedful.data import chat
+from heedful.engine.batch import Tree, answer_node, prompt_node
+from heedful.engine.randomness import key
+from heedful.engine.sample import Request, Sample, Sampling, sample
+from heedful.engine.score import sequence_columns, use_packed_attention
+from heedful.nn import hub
+from heedful.types import Prompt
+
+
+# A byte-level model may write any byte: files and databases refuse NUL, terminals obey escapes.
+_CONTROL = {c: None for c in range(32) if chr(c) not in "\n\t"} | {127: None}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt's tokens, the samples drawn for it and their texts."""
+
+    prompt: tuple[int, ...]
+    samples: tuple[Sample, ...]
+    texts: tuple[str, ...]
+
+
+class Policy:
+    """A causal language model with its tokenizer and chat template."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        chat.ensure_chat_template(tokenizer)
+        use_packed_attention(model)
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.stop = chat.stop_ids(tokenizer, model)
+
+    @classmethod
+    def load(cls, source: str | Path) -> "Policy":
+        return cls(hub.load_model(source), hub.load_tokenizer(source))
+
+    def answer(
+        self, prompts: Sequence[Prompt], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
+    ) -> list[Answered]:
+        """Draw `n` answers a prompt; the random numbers depend on `seed`, the prompt's id and the sample's number."""
+        requests = [
+            Request(
+                chat.render_prompt(self.tokenizer, p.messages), tuple(key(*seed, p.id, j) for j in range(n))
+            )
+            for p in prompts
+        ]
+        drawn = sample(self.model, requests, how, stop=self.stop, slots=slots)
+        return [
+            Answered(
+                tuple(request.prompt),
+                tuple(row),
+                tuple(self.text(a) for a in row),
+            )
+            for request, row in zip(requests, drawn, strict=True)
+        ]
+
+    def text(self, answer: Sample) -> str:
+        """The answer as people and judges read it: no special tokens, no control characters."""
+        decoded: str = self.tokenizer.decode(answer.ids, skip_special_tokens=True)
+        return decoded.translate(_CONTROL).strip()
+
+    def kl(self, answered: Sequence[Answered], reference: Any) -> list[float]:
+        """For each answer (drawn at temperature 1) log pi - log ref summed over its tokens, in nats."""
+        trees = [Tree(prompt_node(a.prompt), tuple(answer_node(s.ids) for s in a.samples)) for a in answered]
+        found = sequence_columns(reference, trees, "logp")
+        return [
+            float(s.logp.sum() - logp.sum())
+            for a, row in zip(answered, found, strict=True)
+            for s, logp in zip(a.samples, row, strict=True)
+        ]

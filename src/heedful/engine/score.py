@@ -1,0 +1,103 @@
+"""Run a model on a packed row and return the columns that losses name: log-probs, entropies, values, scores."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from heedful.data.packing import pack
+from heedful.engine.attention import NAME, TreeRows, using
+from heedful.engine.batch import Packed, Tree, collate
+from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
+from heedful.nn.actor_critic import ActorCritic
+
+
+def use_packed_attention(model: nn.Module) -> None:
+    """Route every transformers model inside `model` through packed attention."""
+    for module in model.modules():
+        if hasattr(module, "set_attn_implementation"):
+            module.set_attn_implementation(NAME)  # type: ignore[operator]
+
+
+def logits(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
+    """Logits [len(rows), vocabulary] of a causal language model at the given positions of the row."""
+    with using(TreeRows(packed.layout)) as keywords:
+        out = model(
+            packed.ids[None],
+            position_ids=packed.layout.positions[None],
+            use_cache=False,
+            logits_to_keep=rows,
+            **keywords,
+        )
+    result: Tensor = out.logits[0]
+    return result
+
+
+def scalars(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
+    """The scalar head of a sequence-classification model at the given positions of the row: [len(rows)].
+
+    The head has no bias; the mean score that calibration found is kept in the configuration.
+    """
+    with using(TreeRows(packed.layout)) as keywords:
+        out = model.base_model(  # type: ignore[operator]
+            packed.ids[None], position_ids=packed.layout.positions[None], use_cache=False, **keywords
+        )
+    result: Tensor = model.score(out.last_hidden_state[0, rows])[:, 0]  # type: ignore[operator]
+    return result.float() - getattr(model.config, "score_mean", 0.0)
+
+
+def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
+    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
+    wanted = set(names)
+    quantities = {quantity(n) for n in wanted}
+    policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
+    values = dict(packed.columns)
+    if quantities & {"logp", "entropy"}:
+        z = logits(policy, packed, packed.rows).float()
+        values["logp"] = -F.cross_entropy(z, packed.targets, reduction="none")
+        if "entropy" in quantities:
+            logp = z.log_softmax(-1)
+            values["entropy"] = -(logp.exp() * logp).sum(-1)
+    if "value" in quantities:
+        values["value"] = scalars(critic, packed, packed.rows)
+    if "score" in quantities:
+        values["score"] = scalars(model, packed, packed.last)
+    for name in wanted:
+        if name.startswith(PAIR_PREFIXES):
+            which = packed.chosen if name.startswith("chosen_") else packed.rejected
+            value = values[quantity(name)]
+            values[name] = (per_sequence(value, packed) if quantity(name) in TOKEN else value)[which]
+        elif name not in values:
+            raise KeyError(f"a loss needs the column '{name}', which this batch does not carry")
+    return {name: values[name] for name in wanted}
+
+
+def per_sequence(value: Tensor, packed: Packed) -> Tensor:
+    """Sum a per-token column [N] over each sequence: [S]."""
+    return torch.zeros(len(packed.last), device=value.device).index_add(0, packed.sequence, value)
+
+
+def sequence_columns(
+    model: nn.Module, trees: Sequence[Tree], name: str, *, token_budget: int = 16384
+) -> list[list[Tensor]]:
+    """Compute one column without gradient and cut it up again: [tree][sequence] -> values of that sequence.
+
+    A per-token column gives [n] values per sequence, `score` gives one.
+    """
+    order: dict[int, list[Tensor]] = {}
+    for bin_ in pack([t.size for t in trees], token_budget):
+        packed = collate([trees[i] for i in bin_])
+        with torch.no_grad():
+            value = columns(model, packed, [name])[name]
+        if name == "score":
+            parts = list(value)
+        else:
+            lengths = torch.bincount(packed.sequence, minlength=len(packed.last)).tolist()
+            parts = list(torch.split(value, lengths))
+        at = 0
+        for i in bin_:
+            k = len(trees[i].branches) or 1
+            order[i] = parts[at : at + k]
+            at += k
+    return [order[i] for i in range(len(trees))]

@@ -1,0 +1,127 @@
+"""What every stage that learns from a fixed set of trees shares: order, schedule, `fit`, held-out means."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from heedful.data.packing import shuffled
+from heedful.engine.batch import Packed, Tree, microbatches
+from heedful.engine.checkpoint import Checkpoint
+from heedful.engine.fit import Step, Term, fit
+from heedful.engine.optim import Optimizer, schedule
+from heedful.engine.score import columns, use_packed_attention
+from heedful.engine.stage import Stage, StageConfig
+from heedful.errors import UserError
+from heedful.losses import bind
+from heedful.losses.bind import Loss
+
+
+class TrainingConfig(StageConfig):
+    """The settings of a stage that makes passes over data."""
+
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    matrix_learning_rate: float = Field(0.02, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    lr_scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    tokens_per_step: int = Field(8192, gt=0)
+    token_budget: int = Field(8192, gt=0)
+    max_length: int = Field(512, gt=1)
+    shuffle: bool = True
+
+
+Order = list[NDArray[np.int64]]
+
+
+def plan(
+    sizes: Sequence[int], *, tokens_per_step: int, epochs: float, seed: int, shuffle: bool = True
+) -> Order:
+    """Which examples each step takes: epochs in a fresh order each (or the file's: a curriculum), cut into
+    steps of about equal tokens.
+    """
+    n = len(sizes)
+    if n == 0:
+        raise UserError("there is nothing to train on: the data file holds no usable example")
+    total = round(n * epochs)
+    epoch_orders = [shuffled(n, seed, e) if shuffle else np.arange(n) for e in range(-(-total // n))]
+    order = np.concatenate(epoch_orders)[:total]
+    ends = np.cumsum(np.asarray(sizes)[order])
+    step = (ends - 1) // tokens_per_step
+    return np.split(order, np.flatnonzero(np.diff(step)) + 1)
+
+
+def train(
+    stage: Stage,
+    model: nn.Module,
+    trees: Sequence[Tree],
+    terms: Loss | Sequence[Term],
+    config: TrainingConfig,
+    *,
+    watch: Mapping[str, Loss] | None = None,
+) -> Iterator[Step]:
+    """Fit `model` to `trees`, resuming from the stage's newest checkpoint."""
+    use_packed_attention(model)
+    order = plan(
+        [t.size for t in trees],
+        tokens_per_step=config.tokens_per_step,
+        epochs=config.epochs,
+        seed=config.seed,
+        shuffle=config.shuffle,
+    )
+    optimizer = new_optimizer(model, config)
+    factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
+
+    def batches(start: int) -> Iterator[list[Packed]]:
+        for chosen in order[start:]:
+            yield microbatches([trees[i] for i in chosen], config.token_budget)
+
+    def run(found: Checkpoint | None) -> Iterator[Step]:
+        start = found.step if found else 0
+        return fit(
+            model,
+            batches(start),
+            terms,
+            optimizer,
+            watch=watch,
+            learning_rate_factor=factor,
+            max_grad_norm=config.max_grad_norm,
+            start=start,
+        )
+
+    yield from stage.steps(run, model, optimizer, total=len(order))
+
+
+def new_optimizer(model: nn.Module, config: Any) -> Optimizer:
+    """The optimiser that a configuration describes."""
+    return Optimizer(
+        model,
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        matrix_learning_rate=config.matrix_learning_rate,
+        weight_decay=config.weight_decay,
+    )
+
+
+def means(
+    model: nn.Module, trees: Sequence[Tree], functions: Mapping[str, Loss], *, token_budget: int = 16384
+) -> dict[str, float]:
+    """The weighted mean of each function over all trees, without gradient."""
+    use_packed_attention(model)
+    sums, counts = dict.fromkeys(functions, 0.0), dict.fromkeys(functions, 0.0)
+    names = {c for f in functions.values() for c in bind.columns(f)}
+    for packed in microbatches(trees, max(token_budget, max(t.size for t in trees))):
+        with torch.no_grad():
+            values = columns(model, packed, names)
+            for name, function in functions.items():
+                weight = packed.weights[bind.unit(function)]
+                sums[name] += float((bind.bind(function, values) * weight).sum())
+                counts[name] += float(weight.sum())
+    return {name: sums[name] / counts[name] for name in functions}

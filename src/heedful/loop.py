@@ -1,0 +1,255 @@
+"""The whole loop: text -> base -> policy -> judgements -> reward model -> better policy -> figures, R rounds.
+
+Stages meet on disk: this module only writes their configurations and hands on the paths of their results.
+"""
+
+import dataclasses
+import platform
+import subprocess
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from heedful import __version__, settings
+from heedful.data import atomic, files, formats
+from heedful.data.rows import prompt_row
+from heedful.engine import process, terminal
+from heedful.engine.pairs import split_prompts
+from heedful.engine.stage import fingerprint
+from heedful.errors import UserError
+from heedful.types import Lang
+
+
+class LoopConfig(BaseModel):
+    """Where a loop starts and what it learns from; `STAGE.key=value` sets a stage's own settings.
+
+    Without `model` a base model is pretrained on the built-in world. `data` are dialogues for fine-tuning
+    (default: the chosen answers of `preferences`), `prompts` what the policy is asked, `test_prompts` what it is
+    measured on (default: a tenth of the prompts), `preferences` what people have judged already, `judge` who
+    judges new answers: `world` or `file.py:function`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    output: Path = Path("runs/loop")
+    seed: int = 0
+    rounds: int = Field(1, ge=1)
+    lang: Lang = "en"
+    model: str | None = None
+    data: Path | None = None
+    heldout: Path | None = None
+    prompts: Path | None = None
+    test_prompts: Path | None = None
+    preferences: Path | None = None
+    judge: str | None = None
+    store: str | None = None
+    skip: tuple[Literal["sft", "rl", "prefer"], ...] = ()
+    world: dict[str, Any] = {}
+    tokenizer: dict[str, Any] = {}
+    pretrain: dict[str, Any] = {}
+    sft: dict[str, Any] = {}
+    feedback: dict[str, Any] = {}
+    reward: dict[str, Any] = {}
+    rl: dict[str, Any] = {}
+    prefer: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
+    report: dict[str, Any] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What the rounds work from."""
+
+    model: str
+    data: Path
+    heldout: Path | None
+    prompts: Path
+    test_prompts: Path
+    preferences: Path | None
+    judge: str | None
+
+
+def run(config: LoopConfig) -> dict[str, Any]:
+    """Run every stage that is not done yet; return the summary and print where the report is."""
+    began = time.perf_counter()
+    output = config.output
+    with atomic.lock(output):
+        _record(config)
+        inputs = _from_world(config) if config.model is None else _from_files(config)
+        policy = inputs.model
+        if "sft" not in config.skip:
+            given = {"model": inputs.model, "data": inputs.data, "heldout": inputs.heldout}
+            _stage(config, "sft", output / "sft", given)
+            policy = str(output / "sft" / "model")
+        start = policy
+        for number in range(1, config.rounds + 1):
+            policy = _round(config, inputs, number, start, policy)
+        result = _stage(config, "report", output, {"run": output, "command": _command()})
+    terminal.say(f"report     {output / 'report.html'}  ({time.perf_counter() - began:.0f} s)")
+    return result
+
+
+def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: str) -> str:
+    """Collect, learn what is preferred, improve twice (RL and without), and return the policy that is promoted."""
+    folder = config.output / f"round-{number}"
+    preferences = _collect(config, inputs, folder, number, policy)
+    data: dict[str, Any] = {"model": policy, "data": preferences}
+    judged = {"judge": inputs.judge, "prompts": inputs.prompts} if inputs.judge else {}
+    _stage(config, "reward", folder / "reward", {**data, **judged})
+    reward = str(folder / "reward" / "model")
+    models = {"sft": start} if start == policy else {"sft": start, "before": policy}
+    if "prefer" not in config.skip:
+        _stage(config, "prefer", folder / "prefer", data)
+        models["prefer"] = str(folder / "prefer" / "model")
+    if "rl" not in config.skip:
+        _stage(config, "rl", folder / "rl", {"model": policy, "reward": reward, "prompts": inputs.prompts})
+        models["rl"] = str(folder / "rl" / "model")
+    result = _stage(
+        config,
+        "evaluate",
+        folder / "evaluate",
+        {
+            "models": models,
+            "prompts": inputs.test_prompts,
+            "heldout": inputs.heldout,
+            "judge": inputs.judge,
+            "reward": reward,
+        },
+    )
+    return models[result["promoted"]]
+
+
+def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, policy: str) -> Path:
+    """The preferences to learn from: the files that were given and every round's judgements so far."""
+    sources = [inputs.preferences] if inputs.preferences else []
+    if inputs.judge:
+        store = config.store or str(config.output / "feedback.db")
+        given = {
+            "model": policy,
+            "prompts": inputs.prompts,
+            "store": store,
+            "judge": inputs.judge,
+            "round": number,
+        }
+        _stage(config, "feedback", folder / "feedback", given)
+        sources += [
+            config.output / f"round-{r}" / "feedback" / "preferences.jsonl" for r in range(1, number + 1)
+        ]
+    if not sources:
+        raise UserError(
+            "there is nothing to learn preferences from: give preferences=FILE, judge=..., or both"
+        )
+    if len(sources) == 1:
+        return sources[0]
+    merged = folder / "preferences.jsonl"
+    formats.write_preferences(merged, (p for s in sources for p in formats.read_preferences(s)))
+    return merged
+
+
+def _from_world(config: LoopConfig) -> Inputs:
+    """Write the built-in world's files and pretrain a base model on them."""
+    output, world = config.output, config.output / "world"
+    _stage(config, "world", world, {"lang": config.lang})
+    text = world / "text.jsonl"
+    _stage(config, "tokenizer", output / "tokenizer", {"data": text})
+    tokenizer = output / "tokenizer" / "tokenizer"
+    given = {"data": text, "heldout": world / "heldout_text.jsonl", "tokenizer": tokenizer}
+    _stage(config, "pretrain", output / "pretrain", given)
+    return Inputs(
+        model=str(output / "pretrain" / "model"),
+        data=world / "demonstrations.jsonl",
+        heldout=world / "heldout_demonstrations.jsonl",
+        prompts=world / "prompts.jsonl",
+        test_prompts=world / "test_prompts.jsonl",
+        preferences=None,
+        judge="world",
+    )
+
+
+def _from_files(config: LoopConfig) -> Inputs:
+    """The user's own model and files; prompts are split once if no test prompts are given."""
+    if config.model is None or config.prompts is None:
+        raise UserError("loop needs prompts: add prompts=FILE.jsonl")
+    data = config.data or config.preferences
+    if data is None and "sft" not in config.skip:
+        raise UserError(
+            "loop needs dialogues to fine-tune on: add data=FILE or preferences=FILE, or skip=[sft]"
+        )
+    prompts, test_prompts = config.prompts, config.test_prompts
+    if test_prompts is None:
+        known, unseen = split_prompts(formats.read_prompts(prompts), 0.1, config.seed)
+        folder = config.output / "prompts"
+        prompts, test_prompts = folder / "train.jsonl", folder / "test.jsonl"
+        files.write_jsonl(prompts, map(prompt_row, known))
+        files.write_jsonl(test_prompts, map(prompt_row, unseen))
+    return Inputs(
+        config.model,
+        data or config.prompts,
+        config.heldout,
+        prompts,
+        test_prompts,
+        config.preferences,
+        config.judge,
+    )
+
+
+def _stage(config: LoopConfig, name: str, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Build the stage's configuration, run it unless it is done, print its one line of result."""
+    module = import_module(f"heedful.stages.{name}")
+    values = {"seed": config.seed, **given, "output": folder}
+    kind = getattr(module, f"{name.title()}Config")
+    built = settings.build(kind, settings.merge(values, getattr(config, name)), what=name)
+    result: dict[str, Any] = module.main(built)
+    terminal.say(f"{name:<10} {module.line(result)}  ({result['seconds']:.1f} s)")
+    return result
+
+
+def _command() -> str:
+    """What the user typed."""
+    import shlex
+    import sys
+
+    return shlex.join(["heedful", *sys.argv[1:]])
+
+
+def _record(config: LoopConfig) -> None:
+    """Write run.json: what runs here, with which versions, from which data."""
+    named = {"data": config.data, "prompts": config.prompts, "preferences": config.preferences}
+    atomic.write_json(
+        config.output / "run.json",
+        {
+            "command": _command(),
+            "config": config.model_dump(mode="json"),
+            "seed": config.seed,
+            "commit": commit(),
+            "versions": {
+                "heedful": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+            },
+            "device": platform.processor() or platform.machine(),
+            "cores": process.cores(),
+            "threads": torch.get_num_threads(),
+            "data": {name: fingerprint(path) for name, path in named.items() if path and path.exists()},
+        },
+    )
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, or None when it is installed."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,9 @@
+"""Shape names used by the losses; checked in tests, free in production."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+PerToken = Float[Tensor, "token"]
+PerPair = Float[Tensor, "pair"]
+Padded = Float[Tensor, "batch time"]
+PaddedMask = Bool[Tensor, "batch time"]

@@ -1,0 +1,128 @@
+"""Weights in and out, in the Hugging Face layout: safetensors only, no pickle, no remote code."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from heedful.errors import UserError
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+def _load(kind: Any, source: str | Path, *, needs: str = "config.json", **kwargs: Any) -> Any:
+    path = Path(source)
+    looks_local = path.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1
+    if looks_local and not path.is_dir():
+        raise UserError(f"'{source}' is not a folder: give the one that holds {needs}")
+    if path.is_dir() and not (path / needs).is_file():
+        raise UserError(f"'{source}' has no {needs}: give a folder in the Hugging Face layout")
+    try:
+        return kind.from_pretrained(str(source), trust_remote_code=False, **kwargs)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot load '{source}': {first}") from error
+
+
+def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a causal language model from a folder in the Hugging Face layout, or by hub name."""
+    model = _load(AutoModelForCausalLM, source, dtype=dtype, use_safetensors=True)
+    return without_dropout(model)
+
+
+def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a reward model: sequence classification with one label."""
+    model = _load(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1, use_safetensors=True)
+    return without_dropout(model)
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; without an end-of-sequence token nothing could learn to stop, so that is an error."""
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, source, needs="tokenizer.json")
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of '{source}' has no EOS token: set eos_token in tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def new_llama(
+    *,
+    vocab_size: int,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    max_length: int,
+    bos: int,
+    eos: int,
+    pad: int,
+) -> Any:
+    """A Llama-architecture model with random weights, drawn from torch's global generator."""
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=-(-hidden_size * 8 // 3 // 32) * 32,
+        max_position_embeddings=max_length,
+        tie_word_embeddings=True,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def scorer_from(model: Any, *, seed: int) -> Any:
+    """A reward model or critic with the body of `model` and a new scalar head, weights ~ N(0, 1/(d+1))."""
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    scorer: Any = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
+    scorer.base_model.load_state_dict(model.base_model.state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head = torch.randn(scorer.score.weight.shape, generator=generator)
+        scorer.score.weight.copy_(head * (config.hidden_size + 1) ** -0.5)
+    return without_dropout(scorer)
+
+
+def without_dropout(model: Any) -> Any:
+    """Set every dropout to zero: packed rows, replayed steps and old log-probs all depend on it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
+            module.attention_dropout = 0.0
+    return model
+
+
+def read_config(source: str | Path) -> Any:
+    """The configuration of a model, without its weights."""
+    return _load(AutoConfig, source)
+
+
+def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write weights, configuration and tokenizer so that transformers opens the folder anywhere."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def same_vocabulary(one: str | Path, other: str | Path) -> bool:
+    """Whether two models read the same token ids."""
+    first, second = load_tokenizer(one), load_tokenizer(other)
+    return bool(first.get_vocab() == second.get_vocab())

@@ -1,0 +1,79 @@
+"""`key=value` words and YAML files -> a checked configuration, with errors that name the nearest valid key."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from heedful.errors import UserError, nearest
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def parse(words: Iterable[str]) -> dict[str, Any]:
+    """Read `a.b=1` words into nested mappings; values are YAML scalars or lists."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UserError(f"'{word}' is not a setting: write key=value, for example learning_rate=1e-5")
+        try:
+            value = number(text) if text else ""
+        except yaml.YAMLError as error:
+            raise UserError(f"the value of '{name}' cannot be read: {text!r}") from error
+        place = values
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UserError(f"'{name}' sets a part of '{parent}', which was given a value of its own")
+        place[last] = value
+    return values
+
+
+def number(text: str) -> Any:
+    """A YAML value; unlike YAML 1.1, `1e-5` is a number too."""
+    try:
+        return float(text) if "e" in text.lower() and text[0] in "+-.0123456789" else yaml.safe_load(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f", line {line + 1}"
+        raise UserError(f"{path}{where} is not valid YAML: write key: value, one a line") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold key: value lines")
+    return values
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build(kind: type[Config], values: Mapping[str, Any], *, what: str) -> Config:
+    """Check `values` against a configuration class; the first fault becomes one sentence."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            hint = nearest(name, kind.model_fields) or f" Known: {', '.join(sorted(kind.model_fields))}."
+            raise UserError(f"{what} has no setting '{name}'.{hint}") from error
+        if fault["type"] == "missing":
+            raise UserError(f"{what} needs {name}: add {name}=...") from error
+        message = fault["msg"][0].lower() + fault["msg"][1:]
+        raise UserError(f"{what}: {name}={fault['input']!r} is not right: {message}") from error

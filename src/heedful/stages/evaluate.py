@@ -1,0 +1,193 @@
+"""Policies -> figures: win rates with intervals, KL, length, stopping, repetition, and who is promoted."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from heedful.data import files
+from heedful.data.formats import read_conversations, read_prompts
+from heedful.data.rows import messages_row
+from heedful.engine import terminal
+from heedful.engine.dialogues import conversations
+from heedful.engine.policy import Answered, Policy
+from heedful.engine.reward_model import RewardModel
+from heedful.engine.sample import Sampling
+from heedful.engine.stage import Stage, StageConfig
+from heedful.engine.train import means
+from heedful.losses.supervised import next_token
+from heedful.stats import intervals
+from heedful.stats.estimate import Estimate
+from heedful.tasks.judge import Judge, find_judge
+from heedful.types import Prompt
+
+MODES = {"sampled": 1.0, "greedy": 0.0}
+EQUAL = 1e-9  # grades nearer than this are a tie
+Column = list[float]
+Table = dict[str, Column]
+
+
+class EvaluateConfig(StageConfig):
+    """`models` maps names to folders; the first is the baseline that the others are compared with."""
+
+    models: dict[str, str] = Field(min_length=1)
+    prompts: Path
+    judge: str | None = None
+    reward: str | None = None
+    heldout: Path | None = None
+    max_length: int = Field(512, gt=1)
+    max_completion_length: int = Field(64, gt=0)
+    max_prompts: int = Field(1024, gt=0)
+    slots: int = Field(64, gt=0)
+
+
+def main(config: EvaluateConfig) -> dict[str, Any]:
+    """Answer every prompt with every policy, sampled and greedily; compare, and promote the measurably better."""
+    inputs = {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
+    stage = Stage("evaluate", config, {**inputs, **config.models})
+    if (done := stage.finished()) is not None:
+        return done
+    prompts = read_prompts(config.prompts)[: config.max_prompts]
+    judge = find_judge(config.judge) if config.judge else None
+    reward = RewardModel.load(config.reward) if config.reward else None
+    baseline = next(iter(config.models))
+    reference = Policy.load(config.models[baseline]).model
+    tables: dict[str, dict[str, Table]] = {}
+    texts: dict[str, dict[str, list[str]]] = {}
+    perplexity: dict[str, float | None] = {}
+    with terminal.progress("evaluate", len(config.models)) as advance:
+        for number, (name, source) in enumerate(config.models.items(), 1):
+            policy = Policy.load(source)
+            perplexity[name] = held_out_perplexity(policy, config)
+            tables[name], texts[name] = {}, {}
+            for mode, temperature in MODES.items():
+                how = Sampling(config.max_completion_length, temperature)
+                answered = policy.answer(prompts, how, seed=(config.seed, "evaluate"), slots=config.slots)
+                texts[name][mode] = [a.texts[0] for a in answered]
+                tables[name][mode] = measured(prompts, answered, judge, reward)
+                if temperature:
+                    tables[name][mode]["kl"] = policy.kl(answered, reference)
+            advance(number, name)
+    write_answers(stage.folder / "answers.jsonl", prompts, texts, tables)
+    figures = {
+        name: {
+            "heldout_perplexity": perplexity[name],
+            **{mode: compare(prompts, tables[name][mode], tables[baseline][mode]) for mode in MODES},
+        }
+        for name in tables
+    }
+    return stage.finish(
+        baseline=baseline,
+        prompts=len(prompts),
+        judge=config.judge,
+        figures=figures,
+        promoted=promoted(figures, baseline),
+    )
+
+
+def line(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    parts = []
+    for name, figure in result["figures"].items():
+        rate = figure["sampled"].get("win_rate/judge/total") or figure["sampled"].get("win_rate/reward")
+        if rate:
+            parts.append(f"{name} wins {rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]")
+    return f"{'; '.join(parts)}; promoted: {result['promoted']}"
+
+
+def held_out_perplexity(policy: Policy, config: EvaluateConfig) -> float | None:
+    """Perplexity of the answers in held-out dialogues."""
+    if config.heldout is None:
+        return None
+    trees, _ = conversations(policy.tokenizer, read_conversations(config.heldout), config.max_length)
+    return math.exp(means(policy.model, trees, {"loss": next_token})["loss"])
+
+
+def measured(
+    prompts: Sequence[Prompt], answered: Sequence[Answered], judge: Judge | None, reward: RewardModel | None
+) -> Table:
+    """One value an answer for everything that can be measured on it."""
+    texts = [a.texts[0] for a in answered]
+    table: Table = {
+        "length": [float(len(a.samples[0].ids)) for a in answered],
+        "stopped": [float(a.samples[0].finished) for a in answered],
+        "repetition": [repetition(a.samples[0].ids.tolist()) for a in answered],
+    }
+    if judge is not None:
+        grades = judge(prompts, texts)
+        table |= {f"judge/{c}": [g[c] for g in grades] for c in grades[0]}
+    if reward is not None:
+        table["reward"] = [row[0] for row in reward.scores(prompts, [[t] for t in texts])]
+    return table
+
+
+def repetition(ids: Sequence[int], n: int = 4) -> float:
+    """The share of n-grams of tokens that stood in the answer before (Welleck et al. 2020, seq-rep-n)."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def compare(prompts: Sequence[Prompt], table: Table, baseline: Table) -> dict[str, Any]:
+    """Means of every measure, and win rates against the baseline, over all prompts and per task."""
+    figures: dict[str, Any] = {
+        name: as_figure(intervals.mean_interval(values)) for name, values in table.items()
+    }
+    for measure in ("judge/total", "reward"):
+        if measure not in table or table is baseline:
+            continue
+        gap = np.asarray(table[measure]) - np.asarray(baseline[measure])
+        figures[f"win_rate/{measure}"] = win_rate(gap)
+        tasks = sorted({p.task for p in prompts})
+        for task in tasks if len(tasks) > 1 else ():
+            rows = np.asarray([p.task == task for p in prompts])
+            figures[f"win_rate/{measure}/{task}"] = win_rate(gap[rows])
+    return figures
+
+
+def win_rate(gap: NDArray[np.float64]) -> dict[str, Any]:
+    """Share of prompts won, ties as half and shown, with a 95 % interval over prompts."""
+    wins, losses = gap > EQUAL, gap < -EQUAL
+    ties = ~wins & ~losses
+    found = intervals.win_rate(wins, ties, losses)
+    return as_figure(found.rate) | {"ties": float(ties.mean())}
+
+
+def as_figure(estimate: Estimate) -> dict[str, Any]:
+    """The form that figures have in summary.json."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def promoted(figures: Mapping[str, Any], baseline: str) -> str:
+    """The policy with the highest win rate whose interval lies above one half, else the baseline."""
+    best, name = 0.5, baseline
+    for candidate, figure in figures.items():
+        sampled = figure["sampled"]
+        rate = sampled.get("win_rate/judge/total") or sampled.get("win_rate/reward")
+        if rate and rate["low"] > 0.5 and rate["value"] > best:
+            best, name = rate["value"], candidate
+    return name
+
+
+def write_answers(
+    path: Path,
+    prompts: Sequence[Prompt],
+    texts: Mapping[str, Mapping[str, list[str]]],
+    tables: Mapping[str, Mapping[str, Table]],
+) -> None:
+    """What every policy said, with its grades, for the report and for people."""
+    rows = []
+    for i, prompt in enumerate(prompts):
+        answers = {
+            name: {
+                mode: {"text": found[mode][i], **{k: v[i] for k, v in tables[name][mode].items()}}
+                for mode in found
+            }
+            for name, found in texts.items()
+        }
+        asked = messages_row(prompt.messages)
+        rows.append({"id": prompt.id, "task": prompt.task, "messages": asked, "answers": answers})
+    files.write_jsonl(path, rows)

@@ -1,0 +1,176 @@
+"""A policy -> judgements: sample answers, let qualified annotators judge them, store every judgement."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from heedful.data import formats
+from heedful.data.packing import shuffled
+from heedful.data.store import convert, exchange, records
+from heedful.data.store.judgements import event_id
+from heedful.data.store.records import Judgement
+from heedful.data.store.store import Store
+from heedful.engine import terminal
+from heedful.engine.policy import Policy
+from heedful.engine.randomness import key
+from heedful.engine.sample import Sampling
+from heedful.engine.stage import Stage, StageConfig
+from heedful.errors import UserError
+from heedful.stats.qualify import qualify
+from heedful.tasks.people import FunctionAnnotator, gold_items, people
+from heedful.types import Answer, Comparison, Prompt
+
+
+class FeedbackConfig(StageConfig):
+    """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL."""
+
+    model: str
+    prompts: Path
+    store: str
+    judge: str
+    round: int = Field(1, ge=1)
+    max_prompts: int = Field(1000, gt=1)
+    answers_per_prompt: int = Field(4, ge=2, le=9)
+    temperature: float = Field(1.0, gt=0)
+    max_completion_length: int = Field(64, gt=0)
+    annotators: int = Field(8, gt=0)
+    overlap: int = Field(2, gt=0)
+    gold_items: int = Field(60, ge=0)
+    gold_gap: float = Field(0.4, gt=0)
+    cutoff: float = Field(0.75, ge=0, le=1)
+    slots: int = Field(64, gt=0)
+
+
+Candidates = list[tuple[Prompt, list[Answer]]]
+
+
+def main(config: FeedbackConfig) -> dict[str, Any]:
+    """Collect a round of judgements; write them as `output`/preferences.jsonl too."""
+    stage = Stage("feedback", config, {"model": config.model, "prompts": config.prompts})
+    if (done := stage.finished()) is not None:
+        return done
+    candidates = sampled(config)
+    with Store.open(config.store) as store:
+        store.add_prompts((p for p, _ in candidates), round=config.round)
+        sampling = {"temperature": config.temperature, "max_completion_length": config.max_completion_length}
+        store.add_answers((a for _, row in candidates for a in row), round=config.round, sampling=sampling)
+        crew = people(config.judge, config.annotators, seed=config.seed)
+        qualified = qualified_names(store, config, crew, candidates)
+        working = [a for a in crew if a.name in qualified]
+        with terminal.progress("feedback", len(candidates)) as advance:
+            for done_now, judgements in judged(config, working, candidates):
+                store.submit_many(judgements, uuids=[identify(config, j) for j in judgements])
+                advance(done_now)
+        chosen = list(
+            convert.preferences(store, round=config.round, annotators=qualified, criterion="overall")
+        )
+        exchange.export_preferences(store, stage.folder / "judgements.jsonl", round=config.round)
+        counts = store.counts(round=config.round)
+    formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+    return stage.finish(
+        prompts=len(candidates),
+        answers=sum(len(row) for _, row in candidates),
+        annotators=len(crew),
+        qualified=len(qualified),
+        ratings=counts["rating"],
+        rankings=counts["ranking"],
+        comparisons=counts["comparison"],
+        pairs=len(chosen),
+    )
+
+
+def line(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    return (
+        f"{result['rankings']} rankings, {result['ratings']} ratings, {result['comparisons']} comparisons by "
+        f"{result['qualified']} of {result['annotators']} annotators"
+    )
+
+
+def sampled(config: FeedbackConfig) -> Candidates:
+    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing."""
+    prompts = formats.read_prompts(config.prompts)
+    order = shuffled(len(prompts), key("feedback", config.seed), config.round)
+    prompts = [prompts[i] for i in order[: config.max_prompts]]
+    policy = Policy.load(config.model)
+    how = Sampling(config.max_completion_length, config.temperature)
+    seed = (config.seed, "feedback", config.round)
+    with terminal.progress("sample", 1):
+        answered = policy.answer(prompts, how, seed=seed, n=config.answers_per_prompt, slots=config.slots)
+    name = f"round-{config.round}"
+    found = []
+    for prompt, row in zip(prompts, answered, strict=True):
+        finished = dict(zip(row.texts, (s.finished for s in row.samples), strict=True))
+        answers = [
+            Answer(f"{key('answer', prompt.id, text):016x}", prompt.id, text, name, stopped)
+            for text, stopped in finished.items()
+            if text
+        ]
+        if len(answers) > 1:
+            found.append((prompt, answers))
+    if not found:
+        raise UserError(
+            "the policy gave the same answer every time, so there is nothing to compare: raise temperature"
+        )
+    return found
+
+
+def qualified_names(
+    store: Store, config: FeedbackConfig, crew: Sequence[Any], candidates: Candidates
+) -> list[str]:
+    """Measure every annotator against clear-cut gold pairs and keep those at or above the cut-off."""
+    if isinstance(crew[0], FunctionAnnotator):
+        store.add_annotators(records.Annotator(a.name, "model", True, "a judge function") for a in crew)
+        return [a.name for a in crew]
+    store.add_annotators(
+        [records.Annotator("gold", "gold"), *(records.Annotator(a.name, "simulated") for a in crew)]
+    )
+    items = gold_items([p for p, _ in candidates], config.gold_items, gap=config.gold_gap, seed=config.seed)
+    store.add_answers(a for item in items for a in (item.first, item.second))
+    asked = [item.gold for item in items]
+    answers = [a.compare(i.prompt, i.first, i.second, i.gold.criterion) for a in crew for i in items]
+    submitted: list[Judgement] = [*asked, *answers]
+    store.submit_many(submitted, uuids=[identify(config, j) for j in submitted])
+    labels = [(c.prompt_id, c.annotator, sign(c)) for c in answers]
+    verdicts = qualify({c.prompt_id: sign(c) for c in asked}, labels, cutoff=config.cutoff)
+    for verdict in verdicts:
+        found = verdict.agreement
+        figures = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+        store.set_qualified(
+            str(verdict.annotator), verdict.qualified, reason=verdict.reason, agreement=figures
+        )
+    names = [str(v.annotator) for v in verdicts if v.qualified]
+    if not names:
+        raise UserError(
+            f"no annotator reached {config.cutoff:.0%} agreement with the gold items: lower cutoff or look at the items"
+        )
+    return names
+
+
+def sign(comparison: Comparison) -> int:
+    """Which answer was chosen: 1 the first, -1 the second, 0 neither."""
+    return (comparison.preference > 0) - (comparison.preference < 0)
+
+
+def judged(
+    config: FeedbackConfig, working: Sequence[Any], candidates: Candidates, chunk: int = 100
+) -> Iterator[tuple[int, list[Judgement]]]:
+    """Each prompt goes to `overlap` annotators in turn: ratings, a ranking, and one comparison with strength."""
+    overlap = min(config.overlap, len(working))
+    for start in range(0, len(candidates), chunk):
+        judgements: list[Judgement] = []
+        for number, (prompt, answers) in enumerate(candidates[start : start + chunk], start):
+            for turn in range(overlap):
+                annotator = working[(number * overlap + turn) % len(working)]
+                if not isinstance(annotator, FunctionAnnotator):
+                    judgements += [annotator.rate(prompt, a) for a in answers]
+                    judgements.append(annotator.compare(prompt, answers[0], answers[1]))
+                judgements.append(annotator.rank(prompt, answers))
+        yield min(start + chunk, len(candidates)), judgements
+
+
+def identify(config: FeedbackConfig, judgement: Judgement) -> Any:
+    """The same judgement gets the same UUID, so a feedback stage that is killed and run again stores it once."""
+    return event_id("feedback", config.seed, config.round, type(judgement).__name__, repr(judgement))

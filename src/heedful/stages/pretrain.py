@@ -1,0 +1,84 @@
+"""Text -> a base model: causal language modelling from random weights."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from heedful.data import atomic
+from heedful.data.formats import read_texts
+from heedful.engine.batch import Tree, plain, trained_tokens
+from heedful.engine.stage import Stage
+from heedful.engine.train import TrainingConfig, means, train
+from heedful.losses.supervised import next_token
+from heedful.nn import hub
+
+
+class PretrainConfig(TrainingConfig):
+    """`data` and `heldout` are files of texts, `tokenizer` a folder; the rest is the model's shape."""
+
+    data: Path
+    heldout: Path
+    tokenizer: Path
+    hidden_size: int = Field(128, gt=0)
+    layers: int = Field(4, gt=0)
+    heads: int = Field(4, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
+    optimizer: Literal["adamw", "muon"] = "muon"
+    max_length: int = Field(512, gt=1)
+
+
+def main(config: PretrainConfig) -> dict[str, Any]:
+    """Train the model and write it to `output`/model; return tokens, held-out loss and perplexity."""
+    inputs = {"data": config.data, "heldout": config.heldout, "tokenizer": config.tokenizer}
+    stage = Stage("pretrain", config, inputs)
+    if (done := stage.finished()) is not None:
+        return done
+    tokenizer = hub.load_tokenizer(config.tokenizer)
+    torch.manual_seed(config.seed)
+    model = hub.new_llama(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden_size,
+        layers=config.layers,
+        heads=config.heads,
+        max_length=config.max_length,
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+    )
+    trees = documents(tokenizer, read_texts(config.data), config.max_length)
+    heldout = documents(tokenizer, read_texts(config.heldout), config.max_length)
+    tokens = 0
+    for step in train(stage, model, trees, next_token, config):
+        tokens += step.tokens
+    loss = means(model, heldout, {"loss": next_token})["loss"]
+    with atomic.new_folder(stage.folder / "model") as folder:
+        hub.save_model(folder, model, tokenizer)
+    return stage.finish(
+        parameters=sum(p.numel() for p in model.parameters()),
+        data_tokens=trained_tokens(trees),
+        heldout_loss=loss,
+        heldout_perplexity=math.exp(loss),
+        heldout_tokens=trained_tokens(heldout),
+    )
+
+
+def line(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    return (
+        f"{result['parameters'] / 1e6:.2f}M parameters, {result['data_tokens'] / 1e6:.2f}M tokens, "
+        f"held-out perplexity {result['heldout_perplexity']:.2f}"
+    )
+
+
+def documents(tokenizer: Any, texts: list[str], max_length: int) -> list[Tree]:
+    """Each text between begin and end tokens; longer ones are cut into pieces of `max_length`."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    trees = []
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        whole = [*begin, *ids, tokenizer.eos_token_id]
+        pieces = [whole[i : i + max_length] for i in range(0, len(whole), max_length)]
+        trees += [plain(piece) for piece in pieces if len(piece) > 1]
+    return trees

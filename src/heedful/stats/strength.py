@@ -1,0 +1,167 @@
+"""How strong players are, from who beat whom: Bradley-Terry with ties, and Elo."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import logsumexp
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+ELO_SCALE = 400 / np.log(10)
+"""Elo points in one nat of Bradley-Terry strength."""
+
+
+@dataclass(frozen=True, slots=True)
+class BradleyTerry:
+    """Strengths in nats with mean 0, and their standard errors; None with a `reason` where they do not exist.
+
+    P(i beats j) is proportional to exp(strength_i); with Davidson's ties, P(tie) to `tie` times the geometric
+    mean of the two players'. `covariance` is that of the strengths, for intervals of differences.
+    """
+
+    strength: Floats | None
+    error: Floats | None
+    covariance: Floats | None
+    tie: float
+    log_likelihood: float
+    reason: str = ""
+
+
+def bradley_terry(
+    wins: ArrayLike,
+    ties: ArrayLike | None = None,
+    *,
+    model: Literal["half", "davidson"] = "half",
+    ridge: float = 0.0,
+) -> BradleyTerry:
+    """Fit Bradley-Terry strengths by Newton's method (Bradley & Terry 1952, Biometrika 39:324-345).
+
+    `wins[i, j]` counts how often i beat j, `ties[i, j]` + `ties[j, i]` how often they tied. "half" takes a
+    tie as half a win for each; "davidson" gives ties a probability of their own (Davidson 1970, JASA
+    65:317-328). The maximum exists if no group of players won or lost everything against the others (Ford
+    1957); `ridge` > 0 adds ridge/2 |strength|² to the loss, so that it always does.
+    """
+    won = np.asarray(wins, dtype=np.float64)
+    tied = np.zeros_like(won) if ties is None else np.asarray(ties, dtype=np.float64)
+    players = won.shape[0]
+    if won.shape != (players, players) or tied.shape != won.shape or (won < 0).any() or (tied < 0).any():
+        raise ValueError("wins and ties must be square tables of one size without negative numbers")
+    tied = tied + tied.T
+    reason = _no_maximum(won + tied)
+    if reason and ridge == 0:
+        return BradleyTerry(None, None, None, 0.0, float("nan"), reason)
+    davidson = model == "davidson" and bool(tied.any())
+    if not davidson:
+        won, tied = won + tied / 2, np.zeros_like(tied)
+    i, j = np.nonzero(np.triu(won + won.T + tied, 1))
+    counts = np.stack([won[i, j], won[j, i], tied[i, j]], axis=1)
+    return _newton(i, j, counts, players, davidson, ridge)
+
+
+def win_table(pairs: Iterable[tuple[int, int]], players: int) -> Floats:
+    """Count (winner, loser) pairs of player numbers: winners x losers."""
+    found = np.asarray(list(pairs), dtype=np.intp).reshape(-1, 2)
+    flat = np.bincount(found[:, 0] * players + found[:, 1], minlength=players * players)
+    return flat.reshape(players, players).astype(np.float64)
+
+
+def elo_points(strength: ArrayLike, *, anchor: int | None = None, at: float = 1000.0) -> Floats:
+    """Put strengths in nats on Elo's scale: 400/ln 10 points a nat, the anchor (or else the mean) at `at`."""
+    points = np.asarray(strength, dtype=np.float64) * ELO_SCALE
+    return np.asarray(points - (points.mean() if anchor is None else points[anchor]) + at)
+
+
+def elo(
+    games: Iterable[tuple[int, int, float]], players: int, *, k: float = 4.0, start: float = 1000.0
+) -> Floats:
+    """Rate players game by game: one gains k (score - 1/(1 + 10^(difference/400))), the other loses it.
+
+    Elo 1978. A game is (first, second, score of the first: 1, 0.5 or 0). The order of the games matters;
+    k = 4 is FastChat's, small enough to make it matter little.
+    """
+    rating = [start] * players
+    for first, second, score in games:
+        expected = 1 / (1 + 10 ** ((rating[second] - rating[first]) / 400))
+        gain = k * (score - expected)
+        rating[first] += gain
+        rating[second] -= gain
+    return np.asarray(rating)
+
+
+def _no_maximum(beaten: Floats) -> str:
+    if connected_components(beaten > 0, connection="strong")[0] <= 1:
+        return ""
+    if connected_components(beaten > 0, directed=False)[0] > 1:
+        return "some players were never compared with the others, directly or through others"
+    return "some players won or lost everything against the others"
+
+
+def _newton(i: Ints, j: Ints, counts: Floats, players: int, davidson: bool, ridge: float) -> BradleyTerry:
+    """Maximise sum counts · log softmax(features · parameters) - ridge/2 |strength|² over pairs x outcomes.
+
+    The function is concave, for it is a multinomial logit's.
+    """
+    features = _features(i, j, players, davidson)
+    outcomes = 3 if davidson else 2
+    counts, n = counts[:, :outcomes], counts.sum(1)
+    used = features.shape[1]
+    penalty = np.where(np.arange(used) < players, ridge, 0.0)
+    # Moving all strengths alike changes nothing; this term makes the Hessian invertible in that direction.
+    alike = np.zeros((used, used))
+    alike[:players, :players] = 1 / players
+
+    def log_share(x: Floats) -> Floats:
+        logits = (features @ x).reshape(-1, outcomes)
+        return np.asarray(logits - logsumexp(logits, axis=1, keepdims=True))
+
+    def objective(x: Floats) -> float:
+        return float((counts * log_share(x)).sum() - penalty @ x**2 / 2)
+
+    x = np.zeros(used)
+    for _ in range(100):
+        expected = np.exp(log_share(x)) * n[:, None]
+        gradient = features.T @ (counts - expected).reshape(-1) - penalty * x
+        inverse = np.linalg.inv(_curvature(features, expected, n) + np.diag(penalty) + alike)
+        step = inverse @ gradient
+        here, scale = objective(x), 1.0
+        while objective(x + scale * step) < here and scale > 1e-8:
+            scale /= 2
+        x = x + scale * step
+        if np.abs(step).max() < 1e-10:
+            break
+    centre = np.eye(players) - alike[:players, :players]
+    covariance = centre @ inverse[:players, :players] @ centre
+    return BradleyTerry(
+        strength=centre @ x[:players],
+        error=np.sqrt(np.diag(covariance)),
+        covariance=covariance,
+        tie=float(np.exp(x[players])) if davidson else 0.0,
+        log_likelihood=float((counts * log_share(x)).sum()),
+    )
+
+
+def _features(i: Ints, j: Ints, players: int, davidson: bool) -> csr_array:
+    """Each pair's rows: e_i (first wins), e_j (second wins), and (e_i + e_j)/2 + e_tie for Davidson's tie."""
+    outcomes = 3 if davidson else 2
+    row = outcomes * np.arange(i.size)
+    one, half = np.ones(i.size), np.full(i.size, 0.5)
+    entries = [(one, row, i), (one, row + 1, j)]
+    if davidson:
+        entries += [(half, row + 2, i), (half, row + 2, j), (one, row + 2, np.full(i.size, players))]
+    value, where, column = (np.concatenate(each) for each in zip(*entries, strict=True))
+    return csr_array((value, (where, column)), shape=(outcomes * i.size, players + davidson))
+
+
+def _curvature(features: csr_array, expected: Floats, n: Floats) -> Floats:
+    """Minus the second derivative of the log-likelihood: sum of n (E[f f'] - E[f] E[f]') over the pairs."""
+    weight = expected.reshape(-1)
+    pairs, outcomes = expected.shape
+    total = csr_array((np.ones(weight.size), (np.repeat(np.arange(pairs), outcomes), np.arange(weight.size))))
+    mean = total @ features.multiply(weight[:, None])
+    second = features.T @ features.multiply(weight[:, None])
+    return np.asarray((second - mean.T @ mean.multiply((1 / n)[:, None])).toarray())

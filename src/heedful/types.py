@@ -1,0 +1,116 @@
+"""The nouns of the project: frozen records that every floor may use. No torch, no I/O.
+
+Everything here can be written as JSON: strings, numbers, tuples and plain mappings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Lang = Literal["en", "zh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A dialogue to learn from: loss is taken on the assistant's messages.
+
+    `weight` multiplies the loss of its tokens; `source` says who wrote it.
+    """
+
+    messages: tuple[Message, ...]
+    id: str = ""
+    weight: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A dialogue that ends with the user's turn, to be answered.
+
+    `task` groups prompts in reports; `columns` are handed to reward functions by name.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    task: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a prompt. `policy` names the model that wrote it; `finished` is False if it was cut."""
+
+    id: str
+    prompt_id: str
+    text: str
+    policy: str = ""
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """One annotator's mark for one answer on one criterion, 1 (worst) to 7 (best)."""
+
+    prompt_id: str
+    answer_id: str
+    annotator: str
+    score: int
+    criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One annotator's order of the answers to a prompt: best first, tied answers in one inner tuple."""
+
+    prompt_id: str
+    annotator: str
+    order: tuple[tuple[str, ...], ...]
+    criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One annotator's choice between two answers, shown as `first` and `second`.
+
+    `preference` > 0: the first is better; < 0: the second; 0: about the same.
+    Its size is the strength: 1 slightly, 2 better, 3 significantly (Llama 2, section 3.2.1).
+    """
+
+    prompt_id: str
+    first: str
+    second: str
+    annotator: str
+    preference: int
+    criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A chosen and a rejected answer to one dialogue: the form that files on disk mostly have."""
+
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    strength: float = 1.0
+    id: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A judge's view of one answer. Each criterion and the total lie in [0, 1], higher is better."""
+
+    helpful: float
+    honest: float
+    harmless: float
+    total: float

@@ -1,0 +1,22 @@
+"""What all tests share: quiet, deterministic, one process-wide thread setting."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+torch.set_num_threads(1)  # tiny tensors: threads only wait for one another
+
+SHARED = Path(os.environ.get("HEEDFUL_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and small real models; tests that need it skip where it is absent."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip(f"no real data at {SHARED}: set HEEDFUL_SHARED")
+    return SHARED

@@ -1,3 +1,69 @@
-"""Train language models to heed people."""
+"""Train language models to heed people.
+
+    pretrain = fit(model,             batches(documents(tokenizer, texts)),      next_token)
+    sft      = fit(model,             batches(conversations(tokenizer, chats)),  next_token)
+    reward   = fit(scorer_from(model), batches(compared(tokenizer, judgements)), bradley_terry)
+    prefer   = fit(model,             batches(with_reference(model, compared)),  dpo)
+    rl       = fit(ActorCritic(...),  Rollouts(...).batches(iterations),         [Term(ppo_clip), ...])
+
+Names are loaded when they are first used, so that `import heedful` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from heedful.data.formats import read_conversations, read_preferences, read_prompts, read_texts
+    from heedful.data.store.store import Store
+    from heedful.engine.batch import Tree
+    from heedful.engine.dialogues import conversations, documents
+    from heedful.engine.fit import Step, Term, fit
+    from heedful.engine.optim import Optimizer
+    from heedful.engine.pairs import compared, with_reference
+    from heedful.engine.policy import Policy
+    from heedful.engine.reward_model import RewardModel
+    from heedful.engine.rollout import Rollouts, RolloutSettings
+    from heedful.engine.sample import Sampling
+    from heedful.engine.tokenizer import train_bpe
+    from heedful.engine.train import batches, means
+    from heedful.errors import UserError
+    from heedful.losses import bradley_terry, dpo, next_token, ppo_clip, value_clip
+    from heedful.nn.actor_critic import ActorCritic
+    from heedful.nn.hub import load_model, load_scorer, load_tokenizer, new_llama, save_model, scorer_from
+    from heedful.world import World
+
+_WHERE = {
+    "data.formats": ("read_conversations", "read_preferences", "read_prompts", "read_texts"),
+    "data.store.store": ("Store",),
+    "engine.batch": ("Tree",),
+    "engine.dialogues": ("conversations", "documents"),
+    "engine.fit": ("Step", "Term", "fit"),
+    "engine.optim": ("Optimizer",),
+    "engine.pairs": ("compared", "with_reference"),
+    "engine.policy": ("Policy",),
+    "engine.reward_model": ("RewardModel",),
+    "engine.rollout": ("RolloutSettings", "Rollouts"),
+    "engine.sample": ("Sampling",),
+    "engine.tokenizer": ("train_bpe",),
+    "engine.train": ("batches", "means"),
+    "errors": ("UserError",),
+    "losses": ("bradley_terry", "dpo", "next_token", "ppo_clip", "value_clip"),
+    "nn.actor_critic": ("ActorCritic",),
+    "nn.hub": ("load_model", "load_scorer", "load_tokenizer", "new_llama", "save_model", "scorer_from"),
+    "world": ("World",),
+}
+_HOME = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"heedful has no '{name}'")
+    return getattr(import_module(f"heedful.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

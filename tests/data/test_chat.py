@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -142,6 +142,17 @@ def test_there_is_exactly_one_bos_where_the_tokenizer_has_one(tokenizer: Any) ->
         assert tokenizer.decode(ids[:1]).strip() in ("S", "Sy", "<|im_start|>")
     else:
         assert [n for n, token in enumerate(ids) if token == tokenizer.bos_token_id] == [0]
+
+
+def test_a_bos_that_the_tokenizer_adds_by_itself_is_put_once_before_a_template_without_one() -> None:
+    tokenizer = tokenizer_with("</s>", "<s>", bos="<s>", template=CHATML)
+    assert tokenizer.bos_token_id not in chat.render(tokenizer, turns("Who?", "Ada.")).ids
+    adding = tokenizer_with("</s>", "<s>", bos="<s>", template=CHATML)
+    adding.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", adding.bos_token_id)]
+    )
+    dialogue = turns("Who?", "Ada.", "When?", "In May.")
+    assert chat.render(adding, dialogue).ids == (adding.bos_token_id, *chat.render(tokenizer, dialogue).ids)
 
 
 def test_the_prompt_is_what_the_template_gives_to_others(tokenizer: Any) -> None:

@@ -163,5 +163,6 @@ def test_equal_rows_make_equal_compressed_files_and_fingerprints(tmp_path: Path)
     for name in ("a.jsonl.gz", "b.jsonl.gz"):
         write_jsonl(tmp_path / name, ROWS)
     assert fingerprint(tmp_path / "a.jsonl.gz") == fingerprint(tmp_path / "b.jsonl.gz")
+    assert (tmp_path / "a.jsonl.gz").read_bytes()[4:8] == bytes(4)  # no time of writing
     (tmp_path / "abc").write_bytes(b"abc")
     assert fingerprint(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -126,6 +126,27 @@ def test_rows_that_teach_nothing_are_counted_by_reason(path: Path) -> None:
     }
 
 
+def test_an_answer_that_brings_another_prompt_and_a_blank_question_are_counted(path: Path) -> None:
+    other = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "May."}]
+    write_jsonl(
+        path,
+        [
+            {"prompt": "Who?", "chosen": OPENAI, "rejected": "Bob."},
+            {"prompt": "Who?", "chosen": other, "rejected": "Bob."},
+            {"prompt": " \n", "chosen": "Ada.", "rejected": "Bob."},
+        ],
+    )
+    skipped: Counter[str] = Counter()
+    assert len(read_preferences(path, skipped=skipped)) == 1
+    assert skipped == {"the answer does not continue the prompt": 1, "empty user message": 1}
+
+
+@pytest.mark.parametrize("text", ["See:\n\nHuman: Who?\n\nAssistant: Ada.", "Human: Who?", "Assistant: Ada."])
+def test_text_that_only_mentions_speakers_is_no_transcript(path: Path, text: str) -> None:
+    write_jsonl(path, [{"prompt": text}])
+    assert read_prompts(path)[0].messages == (Message("user", text),)
+
+
 def test_answers_marked_as_bad_are_not_learnt_from(path: Path) -> None:
     row = {"prompt": "Who?", "completion": "Ada."}
     write_jsonl(path, [{**row, "label": True}, {**row, "label": False}, {**row, "label": "a topic"}])

@@ -63,13 +63,12 @@ def test_dawid_skene_equals_crowd_kit_step_by_step(shared: Path, name: str) -> N
     expected = oracle.probas_.loc[list(labels.items), list(labels.values)].to_numpy()
     found = dawid_skene(labels, iterations=steps, tolerance=-np.inf)
     assert found.iterations == steps
-    assert np.abs(found.posterior - expected).max() < 1e-6
+    assert np.abs(found.posterior - expected).max() < 1e-9
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["adult_content2_gold", "hit_spam"])
-def test_dawid_skene_is_as_near_to_gold_as_the_majority(shared: Path, name: str) -> None:
-    rows, gold = crowd(shared / "data/crowd" / name)
+def test_dawid_skene_is_as_near_to_gold_as_the_majority(shared: Path) -> None:
+    rows, gold = crowd(shared / "data/crowd/adult_content2_gold")
     labels = encode(rows)
     known = [i for i, item in enumerate(labels.items) if item in gold]
     truth = [labels.values.index(gold[str(labels.items[i])]) for i in known]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heedful.stats import encode, matrix_labels, qualify, scores, votes, wilson
+from heedful.stats import encode, matrix_labels, percent_agreement, qualify, scores, votes, wilson
 from heedful.types import Comparison, Rating
 
 GOLD = {f"item {n}": n % 2 for n in range(40)}
@@ -64,8 +64,6 @@ def test_labels_are_numbered_in_the_order_of_their_values() -> None:
 
 
 def test_a_table_of_counts_is_checked() -> None:
-    from heedful.stats import percent_agreement
-
     with pytest.raises(ValueError, match="table of items x values"):
         percent_agreement([1, 2])
     with pytest.raises(ValueError, match="without negative"):

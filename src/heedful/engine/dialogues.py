@@ -1,4 +1,4 @@
-"""Dialogues as trees: several turns in one row, trained on the assistant's messages."""
+"""Texts and dialogues as trees: all of a text is trained, of a dialogue the assistant's messages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,3 +22,14 @@ def conversations(
             continue
         trees.append(plain(np.asarray(rendered.ids), np.asarray(rendered.mask), dialogue.weight))
     return trees, too_long
+
+
+def documents(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Tree]:
+    """Each text between begin and end tokens; longer ones are cut into pieces of `max_length`."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    trees = []
+    for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
+        whole = [*begin, *ids, tokenizer.eos_token_id]
+        pieces = [whole[i : i + max_length] for i in range(0, len(whole), max_length)]
+        trees += [plain(piece) for piece in pieces if len(piece) > 1]
+    return trees

@@ -1,12 +1,13 @@
 """Preferences as trees: every answer of a prompt is computed once, all its comparisons are one batch element."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heedful.data import chat
 from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
 from heedful.engine.randomness import key
+from heedful.engine.score import sequence_columns
 from heedful.errors import UserError
 from heedful.types import Message, Preference, Prompt
 
@@ -78,3 +79,18 @@ def held_out(messages: tuple[Message, ...], ratio: float, seed: int) -> bool:
     """Whether a dialogue belongs to the held-out share; depends on its content and the seed alone."""
     content = [(m.role, m.content) for m in messages]
     return key("heldout", seed, content) < ratio * 2.0**63
+
+
+def with_reference(model: Any, trees: Sequence[Tree]) -> list[Tree]:
+    """Give every answer token the log-prob that the model has now, before it is trained."""
+    found = sequence_columns(model, trees, "logp")
+    return [
+        replace(
+            tree,
+            branches=tuple(
+                replace(b, columns={**b.columns, "ref_logp": logp.numpy()})
+                for b, logp in zip(tree.branches, row, strict=True)
+            ),
+        )
+        for tree, row in zip(trees, found, strict=True)
+    ]

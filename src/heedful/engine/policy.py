@@ -13,7 +13,6 @@ from heedful.engine.score import sequence_columns, use_packed_attention
 from heedful.nn import hub
 from heedful.types import Prompt
 
-
 # A byte-level model may write any byte: files and databases refuse NUL, terminals obey escapes.
 _CONTROL = {c: None for c in range(32) if chr(c) not in "\n\t"} | {127: None}
 

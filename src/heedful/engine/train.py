@@ -42,20 +42,34 @@ Order = list[NDArray[np.int64]]
 
 
 def plan(
-    sizes: Sequence[int], *, tokens_per_step: int, epochs: float, seed: int, shuffle: bool = True
+    trees: Sequence[Tree], *, tokens_per_step: int, epochs: float, seed: int, shuffle: bool = True
 ) -> Order:
     """Which examples each step takes: epochs in a fresh order each (or the file's: a curriculum), cut into
     steps of about equal tokens.
     """
-    n = len(sizes)
+    n = len(trees)
     if n == 0:
         raise UserError("there is nothing to train on: the data file holds no usable example")
     total = round(n * epochs)
     epoch_orders = [shuffled(n, seed, e) if shuffle else np.arange(n) for e in range(-(-total // n))]
     order = np.concatenate(epoch_orders)[:total]
-    ends = np.cumsum(np.asarray(sizes)[order])
+    ends = np.cumsum(np.asarray([t.size for t in trees])[order])
     step = (ends - 1) // tokens_per_step
     return np.split(order, np.flatnonzero(np.diff(step)) + 1)
+
+
+def packed(trees: Sequence[Tree], order: Order, token_budget: int) -> Iterator[list[Packed]]:
+    """The micro-batches of each step."""
+    for chosen in order:
+        yield microbatches([trees[i] for i in chosen], token_budget)
+
+
+def batches(
+    trees: Sequence[Tree], *, tokens_per_step: int = 8192, epochs: float = 1.0, seed: int = 0
+) -> Iterator[list[Packed]]:
+    """Passes over trees in a fresh order each, as the steps that `fit` takes."""
+    order = plan(trees, tokens_per_step=tokens_per_step, epochs=epochs, seed=seed)
+    return packed(trees, order, max(t.size for t in trees) + tokens_per_step)
 
 
 def train(
@@ -70,7 +84,7 @@ def train(
     """Fit `model` to `trees`, resuming from the stage's newest checkpoint."""
     use_packed_attention(model)
     order = plan(
-        [t.size for t in trees],
+        trees,
         tokens_per_step=config.tokens_per_step,
         epochs=config.epochs,
         seed=config.seed,
@@ -79,15 +93,11 @@ def train(
     optimizer = new_optimizer(model, config)
     factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
 
-    def batches(start: int) -> Iterator[list[Packed]]:
-        for chosen in order[start:]:
-            yield microbatches([trees[i] for i in chosen], config.token_budget)
-
     def run(found: Checkpoint | None) -> Iterator[Step]:
         start = found.step if found else 0
         return fit(
             model,
-            batches(start),
+            packed(trees, order[start:], config.token_budget),
             terms,
             optimizer,
             watch=watch,

@@ -1,6 +1,5 @@
 """Judgements -> a better policy without a reward model: direct preference optimisation."""
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from pydantic import Field
 from heedful.data import atomic, chat
 from heedful.data.formats import read_preferences
 from heedful.engine import pairs
-from heedful.engine.batch import Tree
 from heedful.engine.fit import Term
-from heedful.engine.score import sequence_columns, use_packed_attention
+from heedful.engine.pairs import with_reference
+from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
 from heedful.losses import preference
@@ -63,18 +62,3 @@ def main(config: PreferConfig) -> dict[str, Any]:
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     return f"{result['pairs']} pairs, held-out accuracy {result['heldout_accuracy']:.3f}"
-
-
-def with_reference(model: Any, trees: list[Tree]) -> list[Tree]:
-    """Give every answer token the log-prob that the model has now, before it is trained."""
-    found = sequence_columns(model, trees, "logp")
-    return [
-        dataclasses.replace(
-            tree,
-            branches=tuple(
-                dataclasses.replace(b, columns={**b.columns, "ref_logp": logp.numpy()})
-                for b, logp in zip(tree.branches, row, strict=True)
-            ),
-        )
-        for tree, row in zip(trees, found, strict=True)
-    ]

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from heedful.data import atomic
 from heedful.data.formats import read_texts
-from heedful.engine.batch import Tree, plain, trained_tokens
+from heedful.engine.batch import trained_tokens
+from heedful.engine.dialogues import documents
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
 from heedful.losses.supervised import next_token
@@ -71,14 +72,3 @@ def line(result: dict[str, Any]) -> str:
         f"{result['parameters'] / 1e6:.2f}M parameters, {result['data_tokens'] / 1e6:.2f}M tokens, "
         f"held-out perplexity {result['heldout_perplexity']:.2f}"
     )
-
-
-def documents(tokenizer: Any, texts: list[str], max_length: int) -> list[Tree]:
-    """Each text between begin and end tokens; longer ones are cut into pieces of `max_length`."""
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    trees = []
-    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-        whole = [*begin, *ids, tokenizer.eos_token_id]
-        pieces = [whole[i : i + max_length] for i in range(0, len(whole), max_length)]
-        trees += [plain(piece) for piece in pieces if len(piece) > 1]
-    return trees

@@ -56,8 +56,9 @@ def dawid_skene(labels: Labels, *, iterations: int = 500, tolerance: float = 1e-
     """Estimate the true values and each annotator's confusion matrix by EM.
 
     Dawid & Skene 1979, Journal of the Royal Statistical Society C 28:20-28. It starts from the shares of the
-    labels and stops when a step gains less than `tolerance` nats a label. What nobody ever did is taken as
-    all but impossible (a count of 1e-10, as in crowd-kit), for an item that contradicts every class.
+    labels and stops when a step gains less than `tolerance` nats a label. As in crowd-kit, a value that an
+    annotator uses, but not for some class, counts 1e-10 there: all but impossible. So someone who met no item
+    of a class is taken to use their values evenly in it.
     """
     if labels.item.size == 0:
         raise ValueError("there are no labels")
@@ -65,15 +66,17 @@ def dawid_skene(labels: Labels, *, iterations: int = 500, tolerance: float = 1e-
     posterior = table / table.sum(1, keepdims=True)
     said = _said(labels)
     shape = (len(labels.annotators), len(labels.values), len(labels.values))
+    used = np.broadcast_to((said.sum(0) > 0).reshape(*shape[:2], 1), shape)
     before = -np.inf
     converged, step = False, 0
     while not converged and step < iterations:
         step += 1
         prior = posterior.mean(0)
         # counts[a, v, t]: how often a said v, by how likely t is true of those items.
-        counts = np.maximum((said.T @ posterior).reshape(shape), FLOOR)
+        counts = np.maximum((said.T @ posterior).reshape(shape), FLOOR) * used
         confusion = counts / counts.sum(1, keepdims=True)
-        joint = np.log(np.maximum(prior, FLOOR)) + said @ np.log(confusion).reshape(-1, shape[2])
+        habits = np.log(confusion, where=used, out=np.zeros(shape))
+        joint = np.log(np.maximum(prior, FLOOR)) + said @ habits.reshape(-1, shape[2])
         evidence = logsumexp(joint, axis=1)
         posterior = np.exp(joint - evidence[:, None])
         likelihood = float(evidence.sum())

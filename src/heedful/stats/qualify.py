@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import wilson
@@ -24,7 +25,7 @@ class Qualification:
 
 
 def qualify(
-    gold: Mapping[Hashable, Hashable],
+    gold: Mapping[Any, Hashable],
     labels: Iterable[Label],
     *,
     cutoff: float = 0.75,

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert
 from store_kit import fill
 
-from heedful.data.store import Store, schema
+from heedful.data.store import Store, connect, schema
 from heedful.errors import UserError
 from heedful.types import Rating
 
@@ -60,6 +60,12 @@ def test_what_cannot_be_opened_is_explained(
         Store.open(where, create=False)
     assert "hush" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_postgres_without_its_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"heedful\[postgres\]"):
+        Store.open("postgresql://host/name")
 
 
 def test_an_empty_database_is_no_store_unless_it_may_become_one(where: str) -> None:

@@ -1,0 +1,96 @@
+"""Rules that say when a figure should not be trusted, or a policy not be used."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from heedful.report import digits
+from heedful.report.figures import Figures, Outcome
+
+DRIFT = 0.5  # relative change of the mean length
+STOP = 0.95  # least share of answers that end by themselves
+REPEATED = 2.0  # times the baseline's repetition,
+REPEATED_AT_LEAST = 0.01  # but a share that anybody would notice
+FAR = 20.0  # nats of KL from the baseline
+BEHIND = 0.02  # accuracy of the reward model below the annotators' agreement
+TIED = 1 / 3  # share of pairs that the judge cannot tell apart
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A rule that fired: its name in the wording, and the values for its sentence."""
+
+    rule: str
+    values: Mapping[str, str]
+
+
+def find(figures: Figures, outcome: Outcome | None) -> list[Caution]:
+    """Every rule that fires on one round's figures."""
+    found = list(_reward_model(figures))
+    if outcome is not None:
+        for policy in outcome.policies:
+            found += _overoptimised(figures, outcome, policy)
+            found += _tasks(figures, outcome, policy)
+            found += _ties(figures, outcome, policy)
+        for policy in (outcome.baseline, *outcome.policies):
+            found += _manners(figures, outcome, policy)
+    return found
+
+
+def _value(figures: Figures, name: str) -> float | None:
+    return figures[name]["value"] if name in figures else None
+
+
+def _reward_model(figures: Figures) -> Iterator[Caution]:
+    accuracy = _value(figures, "reward/accuracy_on_the_same_pairs")
+    if accuracy is None:
+        accuracy = _value(figures, "reward/heldout_accuracy")
+    agreement = _value(figures, "feedback/annotator_agreement")
+    if accuracy is not None and agreement is not None and accuracy < agreement - BEHIND:
+        yield Caution(
+            "accuracy", {"accuracy": digits.percent(accuracy), "agreement": digits.percent(agreement)}
+        )
+
+
+def _overoptimised(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Caution]:
+    """The reward model sees a gain beyond chance where the judge sees a loss."""
+    proxy = figures.get(outcome.win_rate(policy, reward=True))
+    gold = figures.get(outcome.win_rate(policy))
+    if proxy and gold and (proxy["low"] or 0) > 0.5 and gold["value"] < 0.5:
+        values = {"proxy": digits.value_of(proxy), "gold": digits.value_of(gold)}
+        yield Caution("overoptimised", {"policy": policy, **values})
+
+
+def _tasks(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Caution]:
+    for task in outcome.tasks:
+        for greedy in (False, True):
+            figure = figures.get(outcome.main_win_rate(policy, greedy=greedy, task=task))
+            if figure and figure["value"] < 0.5:
+                beyond = figure["high"] is not None and figure["high"] < 0.5
+                values = {"rate": f"{digits.value_of(figure)} {digits.interval(figure)}".strip()}
+                rule = f"task_{'below' if beyond else 'by_chance'}{'_greedy' if greedy else ''}"
+                yield Caution(rule, {"policy": policy, "task": task, **values})
+
+
+def _ties(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Caution]:
+    ties = _value(figures, f"{policy}/ties_vs_{outcome.baseline}")
+    if ties is not None and ties > TIED:
+        yield Caution("ties", {"policy": policy, "share": digits.percent(ties)})
+
+
+def _manners(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Caution]:
+    """How a policy writes: whether it stops, repeats itself, drifts in length or wanders off."""
+    stop, kl = _value(figures, f"{policy}/stop_rate"), _value(figures, f"{policy}/kl")
+    if stop is not None and stop < STOP:
+        yield Caution("stop", {"policy": policy, "rate": digits.percent(stop)})
+    if kl is not None and kl > FAR:
+        yield Caution("kl", {"policy": policy, "kl": digits.number(kl)})
+    length, usual = _value(figures, f"{policy}/length"), _value(figures, f"{outcome.baseline}/length")
+    if length is not None and usual and abs(length / usual - 1) > DRIFT:
+        values = {"length": digits.number(length), "usual": digits.number(usual)}
+        yield Caution("longer" if length > usual else "shorter", {"policy": policy, **values})
+    again = _value(figures, f"{policy}/repetition")
+    usual = _value(figures, f"{outcome.baseline}/repetition")
+    if again is not None and usual is not None and again > max(REPEATED * usual, REPEATED_AT_LEAST):
+        if policy != outcome.baseline:
+            values = {"share": digits.percent(again), "usual": digits.percent(usual)}
+            yield Caution("repetition", {"policy": policy, **values})

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from scipy import stats
+
+import tiny
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.randomness import key, uniform
 from heedful.engine.sample import Request, Sampling, choose, sample
 from heedful.engine.score import sequence_columns, use_packed_attention
-from scipy import stats
 
 
 def requests(n: int, lengths: tuple[int, ...] = (5, 17, 9, 2, 12)) -> list[Request]:

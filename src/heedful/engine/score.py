@@ -1,23 +1,63 @@
 """Run a model on a packed row and return the columns that losses name: log-probs, entropies, values, scores."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heedful.data.packing import pack
-from heedful.engine.attention import NAME, TreeRows, using
+from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
+from heedful.errors import UserError
 from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
 from heedful.nn.actor_critic import ActorCritic
 
 
-def use_packed_attention(model: nn.Module) -> None:
-    """Route every transformers model inside `model` through packed attention."""
-    for module in model.modules():
-        if hasattr(module, "set_attn_implementation"):
-            module.set_attn_implementation(NAME)  # type: ignore[operator]
+def use_packed_attention(model: Any) -> None:
+    """Route every transformers model inside `model` through packed attention, and make sure that it is.
+
+    Some architectures accept the setting and never call the interface; their rows would leak into one another
+    without a sign, so a model whose layers do not all call it is refused.
+    """
+    for part in model.modules():
+        if not hasattr(part, "set_attn_implementation") or getattr(part, "heedful_packed", False):
+            continue
+        try:
+            part.set_attn_implementation(NAME)
+        except ValueError:
+            calls = 0
+        else:
+            calls = _probe(part)
+        layers = part.config.get_text_config().num_hidden_layers
+        if calls != layers:
+            raise UserError(
+                f"{part.config.model_type} models cannot be packed: {calls} of {layers} attention layers call "
+                "transformers' attention interface; choose a model of another architecture"
+            )
+        for inner in part.modules():
+            if hasattr(inner, "set_attn_implementation"):
+                inner.heedful_packed = True
+
+
+class _CallCounter:
+    """Rows that only count how often attention is called."""
+
+    calls = 0
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        self.calls += 1
+        return q.transpose(1, 2)
+
+
+def _probe(model: Any) -> int:
+    """How many attention layers call the interface in a forward of two tokens."""
+    counter = _CallCounter()
+    token = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    with using(counter) as keywords, torch.no_grad():
+        model.base_model(token, position_ids=torch.arange(2)[None], use_cache=False, **keywords)
+    return counter.calls
 
 
 def logits(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:

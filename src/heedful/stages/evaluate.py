@@ -119,7 +119,8 @@ def measured(
     }
     if judge is not None:
         grades = judge(prompts, texts)
-        table |= {f"judge/{c}": [g[c] for g in grades] for c in grades[0]}
+        criteria = dict.fromkeys(c for g in grades for c in g)
+        table |= {f"judge/{c}": [g.get(c, math.nan) for g in grades] for c in criteria}
     if reward is not None:
         table["reward"] = [row[0] for row in reward.scores(prompts, [[t] for t in texts])]
     return table
@@ -146,6 +147,11 @@ def compare(prompts: Sequence[Prompt], table: Table, baseline: Table) -> dict[st
             rows = np.asarray([p.task == task for p in prompts])
             figures[f"win_rate/{measure}/{task}"] = win_rate(gap[rows])
     return figures
+
+
+def mean(values: Column) -> dict[str, Any]:
+    """The mean with its interval; a criterion that does not apply to an answer is NaN there and left out."""
+    return as_figure(intervals.mean_interval([v for v in values if not math.isnan(v)]))
 
 
 def win_rate(gap: NDArray[np.float64]) -> dict[str, Any]:
@@ -183,7 +189,8 @@ def write_answers(
     for i, prompt in enumerate(prompts):
         answers = {
             name: {
-                mode: {"text": found[mode][i], **{k: v[i] for k, v in tables[name][mode].items()}}
+                mode: {"text": found[mode][i]}
+                | {k: v[i] for k, v in tables[name][mode].items() if not math.isnan(v[i])}
                 for mode in found
             }
             for name, found in texts.items()

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from heedful import world
 from heedful.errors import UserError
 from heedful.types import Prompt
 
@@ -16,10 +17,19 @@ Judge = Callable[[Sequence[Prompt], Sequence[str]], list[dict[str, float]]]
 
 
 def gold(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[dict[str, float]]:
-    """The built-in world's judge, which knows the truth behind each prompt."""
-    from heedful import world
+    """The built-in world's judge, which knows the truth behind each prompt.
 
-    return [dataclasses.asdict(world.grade(p, a)) for p, a in zip(prompts, answers, strict=True)]
+    A question's answer is "correct" too (1 or 0): it names the right fact and no other in its place.
+    """
+    return [gold_one(p, a) for p, a in zip(prompts, answers, strict=True)]
+
+
+def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
+    """The gold judge's view of one answer."""
+    grades = dataclasses.asdict(world.grade(prompt, answer))
+    if prompt.task == "question":
+        grades["correct"] = float(world.core_correct(prompt, answer))
+    return grades
 
 
 def find_judge(name: str) -> Judge:

@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heedful.data.formats import read_conversations, read_preferences, read_prompts, read_texts
+    from heedful.data.store.convert import preferences
+    from heedful.data.store.records import Annotator
     from heedful.data.store.store import Store
     from heedful.engine.batch import Tree
     from heedful.engine.dialogues import conversations, documents
@@ -32,10 +34,13 @@ if TYPE_CHECKING:
     from heedful.losses import bradley_terry, dpo, next_token, ppo_clip, value_clip
     from heedful.nn.actor_critic import ActorCritic
     from heedful.nn.hub import load_model, load_scorer, load_tokenizer, new_llama, save_model, scorer_from
-    from heedful.world import World
+    from heedful.types import Answer, Comparison, Conversation, Message, Preference, Prompt, Ranking, Rating
+    from heedful.world import World, annotators, grade
 
 _WHERE = {
     "data.formats": ("read_conversations", "read_preferences", "read_prompts", "read_texts"),
+    "data.store.convert": ("preferences",),
+    "data.store.records": ("Annotator",),
     "data.store.store": ("Store",),
     "engine.batch": ("Tree",),
     "engine.dialogues": ("conversations", "documents"),
@@ -52,7 +57,10 @@ _WHERE = {
     "losses": ("bradley_terry", "dpo", "next_token", "ppo_clip", "value_clip"),
     "nn.actor_critic": ("ActorCritic",),
     "nn.hub": ("load_model", "load_scorer", "load_tokenizer", "new_llama", "save_model", "scorer_from"),
-    "world": ("World",),
+    "types": (
+        *("Answer", "Comparison", "Conversation", "Message", "Preference", "Prompt", "Ranking", "Rating"),
+    ),
+    "world": ("World", "annotators", "grade"),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -30,7 +30,7 @@ def test_every_wording_of_a_fact_is_read_back_as_that_fact(lang: Lang, kind: str
         for opener in sorted(openers):
             slots = slots_of(lang, kind, rng)
             clause = grammar.fill(lex, template, slots)
-            text = grammar.finish(lex, opener + lex.opener_space + clause if opener else clause)
+            text = grammar.finish(lex, opener + lex.word_space + clause if opener else clause)
             (sentence,) = reader(lang).read(text)
             (claim,) = sentence.claims
             assert claim.kind == kind

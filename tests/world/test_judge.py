@@ -18,7 +18,7 @@ LANGS: tuple[Lang, ...] = ("en", "zh")
 
 @cache
 def prompts(lang: Lang, task: str) -> list[Prompt]:
-    return World(0, lang).prompts(150, 7, "test", [task])
+    return World(0, lang).prompts(60, 7, "test", [task])
 
 
 def gold(lang: Lang, task: str, write: Callable[[Prompt], str]) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,16 @@ def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`: written beside it, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".partial")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -42,34 +48,69 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `final` when the block ends well; an older `final` is replaced."""
+    """Yield an empty folder that becomes `final` when the block ends well; an older `final` is replaced.
+
+    When the block fails, what it wrote is removed, which frees a full disk.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name("partial-" + final.name)
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (final.with_name(f"{word}-{final.name}") for word in ("partial", "old"))
+    for left_over in (partial, old):
+        shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir()
-    yield partial
-    for file in sorted(p for p in partial.rglob("*") if p.is_file()):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_folder(partial)
-    if final.exists():
-        old = final.with_name("old-" + final.name)
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
+    try:
+        with _as_os_error(final):
+            yield partial
+        for file in sorted(p for p in partial.rglob("*") if p.is_file()):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(partial)
+        if final.exists():
+            final.rename(old)
         partial.rename(final)
-        shutil.rmtree(old)
-    else:
-        partial.rename(final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     sync_folder(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _as_os_error(path: Path) -> Iterator[None]:
+    """Libraries written in Rust hide the system's errors in the texts of their own: bring them back."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None or isinstance(error, OSError):
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; a second one gets a UserError. The lock dies with its holder."""
+    """Hold `folder` for this process; a second one gets a UserError. The lock dies with its holder.
+
+    Nothing stays behind when nothing was written.
+    """
+    created = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
+    path = folder / ".lock"
+    fresh = not path.exists()
+    with path.open("a+") as file:
         _lock_file(file, folder)
-        yield
+        try:
+            yield
+        finally:
+            if fresh and list(folder.iterdir()) == [path]:
+                _remove(path, created)
+
+
+def _remove(path: Path, folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        for folder in folders:
+            folder.rmdir()
 
 
 def _lock_file(file: IO[str], folder: Path) -> None:
@@ -87,5 +128,5 @@ def _lock_file(file: IO[str], folder: Path) -> None:
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise busy from error

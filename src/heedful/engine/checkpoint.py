@@ -1,7 +1,8 @@
 """Checkpoints that survive: written whole, verified by hash, found again after any death.
 
-`checkpoint-N/` holds safetensors, `state.json` and `manifest.json` (SHA-256 of each file). A folder under a
-temporary name is never read; a damaged one is passed over for the one before.
+`checkpoint-N/` holds safetensors, `state.json` and `manifest.json` (SHA-256 of each file, and what the run
+was made from). A folder under a temporary name is never read; a damaged one, or one of another run, is passed
+over for the one before.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from heedful.engine.optim import Optimizer
 
 SCHEMA = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
+_FILES = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ def save(
     optimizer: Optimizer,
     state: Mapping[str, Any],
     *,
+    identity: str = "",
     keep: int = 2,
 ) -> None:
-    """Write `folder`/checkpoint-<step> and then remove all but the newest `keep`."""
+    """Write `folder`/checkpoint-<step> and then remove all older ones but the newest `keep` - 1.
+
+    `identity` says what the run was made from; only a run of the same identity continues from here.
+    """
     with atomic.new_folder(folder / f"checkpoint-{step}") as partial:
         save_file(
             {n: p.detach().contiguous() for n, p in model.named_parameters()}, partial / "model.safetensors"
@@ -65,33 +71,45 @@ def save(
             {n: t.contiguous() for n, t in optimizer.state().items()}, partial / "optimizer.safetensors"
         )
         (partial / "state.json").write_text(json.dumps({"step": step, "state": dict(state)}))
-        files = {p.name: digest(p) for p in sorted(partial.iterdir())}
-        (partial / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "files": files}))
-    for old in _found(folder)[keep:]:
-        shutil.rmtree(old)
+        files = {name: digest(partial / name) for name in sorted(_FILES)}
+        manifest = {"schema": SCHEMA, "identity": identity, "files": files}
+        (partial / "manifest.json").write_text(json.dumps(manifest))
+    older = [path for number, path in _found(folder) if number < step]
+    for path in older[keep - 1 :]:
+        shutil.rmtree(path)
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint in `folder` whose files are whole, or None."""
-    for candidate in _found(folder):
-        if _whole(candidate):
+def latest(folder: Path, *, identity: str = "") -> Checkpoint | None:
+    """The newest checkpoint of this `identity` in `folder` whose files are whole, or None."""
+    for step, candidate in _found(folder):
+        if _whole(candidate, identity):
             state = json.loads((candidate / "state.json").read_text())
             tensors = {name: load_file(candidate / f"{name}.safetensors") for name in ("model", "optimizer")}
-            return Checkpoint(state["step"], tensors, state["state"])
+            return Checkpoint(step, tensors, state["state"])
     return None
 
 
-def _found(folder: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    named = [(m, p) for p in folder.glob("checkpoint-*") if (m := _NAME.fullmatch(p.name))]
-    return [p for m, p in sorted(named, key=lambda pair: -int(pair[0][1]))]
+def discard(folder: Path) -> None:
+    """Remove all checkpoints."""
+    for _, path in _found(folder):
+        shutil.rmtree(path)
 
 
-def _whole(candidate: Path) -> bool:
+def _found(folder: Path) -> list[tuple[int, Path]]:
+    """Checkpoint folders with their steps, newest first."""
+    named = [(m, p) for p in folder.glob("checkpoint-*") if (m := _NAME.fullmatch(p.name)) and p.is_dir()]
+    return sorted(((int(m[1]), p) for m, p in named), reverse=True)
+
+
+def _whole(candidate: Path, identity: str) -> bool:
     try:
         manifest = json.loads((candidate / "manifest.json").read_text())
-        return manifest["schema"] == SCHEMA and all(
-            digest(candidate / name) == value for name, value in manifest["files"].items()
+        files = manifest["files"]
+        return bool(
+            manifest["schema"] == SCHEMA
+            and manifest["identity"] == identity
+            and files.keys() == _FILES
+            and all(digest(candidate / name) == value for name, value in files.items())
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -10,6 +10,7 @@ from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.randomness import key
 from heedful.engine.sample import Request, Sample, Sampling, sample
 from heedful.engine.score import sequence_columns, use_packed_attention
+from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.types import Prompt
 
@@ -38,6 +39,20 @@ class Policy:
     @classmethod
     def load(cls, source: str | Path) -> "Policy":
         return cls(hub.load_model(source), hub.load_tokenizer(source))
+
+    def fitting(self, prompts: Sequence[Prompt], max_completion_length: int) -> list[Prompt]:
+        """The prompts that leave room for an answer in the model's context; UserError if none does."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        if context is None:
+            return list(prompts)
+        room = context - max_completion_length
+        fit = [p for p in prompts if len(chat.render_prompt(self.tokenizer, p.messages)) <= room]
+        if not fit:
+            raise UserError(
+                f"none of the {len(prompts)} prompts leaves room for {max_completion_length} tokens of answer in the "
+                f"model's context of {context}: shorten the prompts or lower max_completion_length"
+            )
+        return fit
 
     def answer(
         self, prompts: Sequence[Prompt], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64

@@ -70,6 +70,9 @@ def new_llama(
     bos: int,
     eos: int,
     pad: int,
+    rope_theta: float = 10_000.0,
+    initializer_range: float = 0.02,
+    attention_bias: bool = False,
 ) -> Any:
     """A Llama-architecture model with random weights, drawn from torch's global generator."""
     config = LlamaConfig(
@@ -81,6 +84,9 @@ def new_llama(
         intermediate_size=-(-hidden_size * 8 // 3 // 32) * 32,
         max_position_embeddings=max_length,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
+        initializer_range=initializer_range,
+        attention_bias=attention_bias,
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=pad,

@@ -7,6 +7,7 @@ def settings() -> dict[str, Any]:
     """Settings of the demo, found by trying; LOG.md says what was tried."""
     return {
         "output": "runs/demo",
+        "world": {"documents": 9000},
         "tokenizer": {"vocab_size": 1024},
         "pretrain": {
             "hidden_size": 128,
@@ -17,6 +18,11 @@ def settings() -> dict[str, Any]:
             "matrix_learning_rate": 0.02,
             "optimizer": "muon",
             "shuffle": False,
+            # Short waves and large first weights: heads that copy form several times sooner (LOG.md).
+            "rope_theta": 100,
+            "initializer_range": 0.06,
+            "attention_bias": True,
+            "tokens_per_step": 2048,
         },
         "sft": {"learning_rate": 1e-3, "epochs": 2, "optimizer": "muon", "matrix_learning_rate": 0.005},
         "feedback": {"max_prompts": 1000, "max_completion_length": 48, "slots": 64},

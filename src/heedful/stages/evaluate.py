@@ -51,11 +51,12 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     stage = Stage("evaluate", config, {**inputs, **config.models})
     if (done := stage.finished()) is not None:
         return done
-    prompts = read_prompts(config.prompts)[: config.max_prompts]
+    baseline = next(iter(config.models))
+    reference = Policy.load(config.models[baseline])
+    fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
+    prompts = fitting[: config.max_prompts]
     judge = find_judge(config.judge) if config.judge else None
     reward = RewardModel.load(config.reward) if config.reward else None
-    baseline = next(iter(config.models))
-    reference = Policy.load(config.models[baseline]).model
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     perplexity: dict[str, float | None] = {}
@@ -70,7 +71,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
                 texts[name][mode] = [a.texts[0] for a in answered]
                 tables[name][mode] = measured(prompts, answered, judge, reward)
                 if temperature:
-                    tables[name][mode]["kl"] = policy.kl(answered, reference)
+                    tables[name][mode]["kl"] = policy.kl(answered, reference.model)
             advance(number, name)
     write_answers(stage.folder / "answers.jsonl", prompts, texts, tables)
     figures = {
@@ -134,9 +135,7 @@ def repetition(ids: Sequence[int], n: int = 4) -> float:
 
 def compare(prompts: Sequence[Prompt], table: Table, baseline: Table) -> dict[str, Any]:
     """Means of every measure, and win rates against the baseline, over all prompts and per task."""
-    figures: dict[str, Any] = {
-        name: as_figure(intervals.mean_interval(values)) for name, values in table.items()
-    }
+    figures: dict[str, Any] = {name: mean(values) for name, values in table.items()}
     for measure in ("judge/total", "reward"):
         if measure not in table or table is baseline:
             continue

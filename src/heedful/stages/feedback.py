@@ -93,8 +93,8 @@ def sampled(config: FeedbackConfig) -> Candidates:
     """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing."""
     prompts = formats.read_prompts(config.prompts)
     order = shuffled(len(prompts), key("feedback", config.seed), config.round)
-    prompts = [prompts[i] for i in order[: config.max_prompts]]
     policy = Policy.load(config.model)
+    prompts = policy.fitting([prompts[i] for i in order], config.max_completion_length)[: config.max_prompts]
     how = Sampling(config.max_completion_length, config.temperature)
     seed = (config.seed, "feedback", config.round)
     with terminal.progress("sample", 1):
@@ -104,7 +104,7 @@ def sampled(config: FeedbackConfig) -> Candidates:
     for prompt, row in zip(prompts, answered, strict=True):
         finished = dict(zip(row.texts, (s.finished for s in row.samples), strict=True))
         answers = [
-            Answer(f"{key('answer', prompt.id, text):016x}", prompt.id, text, name, stopped)
+            Answer(f"{key('answer', config.round, prompt.id, text):016x}", prompt.id, text, name, stopped)
             for text, stopped in finished.items()
             if text
         ]

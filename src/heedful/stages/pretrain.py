@@ -26,6 +26,9 @@ class PretrainConfig(TrainingConfig):
     hidden_size: int = Field(128, gt=0)
     layers: int = Field(4, gt=0)
     heads: int = Field(4, gt=0)
+    rope_theta: float = Field(10_000.0, gt=1)
+    initializer_range: float = Field(0.02, gt=0)
+    attention_bias: bool = False
     learning_rate: float = Field(3e-3, gt=0)
     optimizer: Literal["adamw", "muon"] = "muon"
     max_length: int = Field(512, gt=1)
@@ -48,6 +51,9 @@ def main(config: PretrainConfig) -> dict[str, Any]:
         bos=tokenizer.bos_token_id,
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
+        rope_theta=config.rope_theta,
+        initializer_range=config.initializer_range,
+        attention_bias=config.attention_bias,
     )
     trees = documents(tokenizer, read_texts(config.data), config.max_length)
     heldout = documents(tokenizer, read_texts(config.heldout), config.max_length)

@@ -19,7 +19,7 @@ from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.train import new_optimizer
-from heedful.losses import policy
+from heedful.losses import policy as policy_losses
 from heedful.losses.bind import Loss
 from heedful.nn import hub
 from heedful.nn.actor_critic import ActorCritic
@@ -70,12 +70,13 @@ def main(config: RlConfig) -> dict[str, Any]:
     reference = hub.load_model(config.model)
     for part in (model.critic, reference):
         use_packed_attention(part)
+    policy = Policy(model.policy, tokenizer)
     rollouts = Rollouts(
         model=model,
-        policy=Policy(model.policy, tokenizer),
+        policy=policy,
         reference=reference.eval(),
         reward=reward,
-        prompts=read_prompts(config.prompts),
+        prompts=policy.fitting(read_prompts(config.prompts), config.max_completion_length),
         settings=settings(config),
         kl_coef=config.kl_coef,
     )
@@ -114,13 +115,13 @@ def steps(stage: Stage, config: RlConfig, model: ActorCritic, rollouts: Rollouts
     total = config.iterations * per_iteration
     optimizer = new_optimizer(model, config)
     terms = [
-        Term(partial(policy.ppo_clip, clip_range=config.clip_range)),
-        Term(partial(policy.value_clip, clip_range=config.clip_range_value), weight=config.vf_coef),
+        Term(partial(policy_losses.ppo_clip, clip_range=config.clip_range)),
+        Term(partial(policy_losses.value_clip, clip_range=config.clip_range_value), weight=config.vf_coef),
     ]
     watch: dict[str, Loss] = {
-        "approx_kl": policy.approx_kl,
-        "clip_ratio": partial(policy.clip_fraction, clip_range=config.clip_range),
-        "entropy": policy.mean_entropy,
+        "approx_kl": policy_losses.approx_kl,
+        "clip_ratio": partial(policy_losses.clip_fraction, clip_range=config.clip_range),
+        "entropy": policy_losses.mean_entropy,
     }
 
     def run(found: Checkpoint | None) -> Iterator[Step]:

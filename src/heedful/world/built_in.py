@@ -28,7 +28,7 @@ class World:
 
     def heldout(self, documents: int) -> Iterator[str]:
         """Plain texts of the test split, all full."""
-        return corpus.corpus(self.lang, self.seed, documents, "test", easy=0.0)
+        return corpus.corpus(self.lang, self.seed, documents, "test")
 
     def prompts(
         self, n: int, seed: int = 0, split: Split = "train", tasks: Sequence[str] | None = None

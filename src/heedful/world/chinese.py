@@ -144,5 +144,5 @@ CHINESE = Lexicon(
     article="",
     stop="。",
     space="",
-    opener_space="",
+    word_space="",
 )

@@ -219,5 +219,5 @@ ENGLISH = Lexicon(
     article=r"(?:\b(?:the|a|an|some) )?",
     stop=".",
     space=" ",
-    opener_space=" ",
+    word_space=" ",
 )

@@ -86,7 +86,7 @@ def tell(
             if clauses:
                 sentences.append(finish(lex, lex.joints[0].join(clauses)))
             opener = rng.choice(lex.openers["first" if begins and not sentences else fact.kind])
-            clauses = [f"{opener}{lex.opener_space}{clause}" if opener else clause]
+            clauses = [f"{opener}{lex.word_space}{clause}" if opener else clause]
         known = alone and hero in fact.slots.values()
     sentences.append(finish(lex, lex.joints[0].join(clauses)))
     return lex.space.join(sentences)
@@ -99,10 +99,10 @@ class Reader:
         self.lex = lex
         self.values: dict[str, tuple[str, str]] = {}
         for kind, names in lex.by_type.items():
-            self.values |= {self._bare(name): (kind, name) for name in names}
+            self.values |= {lex.bare_name(name).lower(): (kind, name) for name in names}
         for pronoun, as_object in lex.object_pronouns.items():
             self.values |= {pronoun: ("p", pronoun), as_object: ("p", pronoun)}
-        self.values |= {self._bare(done): ("d", plain) for plain, done in lex.done.items()}
+        self.values |= {done: ("d", plain) for plain, done in lex.done.items()}
         forms = "|".join(re.escape(form) for form in sorted(self.values, key=len, reverse=True))
         edge = r"\b" if lex.space else ""
         self.name = re.compile(rf"{lex.article}{edge}({forms}){edge}")
@@ -112,9 +112,6 @@ class Reader:
                 self._learn(kind, template)
         openers = {opener for group in lex.openers.values() for opener in group if opener}
         self.openers = tuple(sorted(openers, key=len, reverse=True))
-
-    def _bare(self, name: str) -> str:
-        return re.sub(f"^{self.lex.article}", "", name.lower())
 
     def pattern(self, template: str) -> str:
         """What remains of a template, as of a text, when each name is replaced by its type."""

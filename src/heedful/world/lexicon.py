@@ -4,6 +4,7 @@ A slot is one letter. People: p (mostly the hero), q (mostly the friend). Places
 traits a, goals v (plain form) and d (the same goal, done), obstacles o, events e, moods m.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,7 @@ class Lexicon:
     article: str  # what may stand before a name, as a regular expression
     stop: str
     space: str  # between sentences
-    opener_space: str  # between an opener and its clause
+    word_space: str  # between words
 
     @cached_property
     def said(self) -> dict[str, tuple[str, ...]]:
@@ -80,6 +81,10 @@ class Lexicon:
     def by_type(self) -> dict[str, tuple[str, ...]]:
         """All names by type: p l t f a v o e m."""
         return {"p": tuple(self.people), "m": self.good_moods + self.bad_moods, **self.names}
+
+    def bare_name(self, name: str) -> str:
+        """A name without its article."""
+        return re.sub(f"^{self.article}", "", name)
 
     @cached_property
     def type_of(self) -> dict[str, str]:

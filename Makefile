@@ -45,6 +45,9 @@ format: $(READY)  ## format and mend what can be mended
 bench: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
 
+docs: $(READY)  ## write the generated parts of the documentation anew
+	$(BIN)/python docs/make.py
+
 wheel: $(READY)  ## build the wheel in dist/
 	$(BIN)/pip install --quiet build
 	$(BIN)/python -m build --wheel

@@ -1,12 +1,15 @@
 """Write the parts of the documentation that the code already says: run by `make docs`, checked by tests/docs.
 
 Whole pages: docs/cli.md and docs/losses.md. Between `<!-- NAME -->` and `<!-- /NAME -->`: the map of modules in
-ARCHITECTURE.md and the public names in docs/library.md.
+ARCHITECTURE.md and the public names in docs/library.md. `python docs/make.py --notebook` executes
+docs/quickstart.ipynb too and keeps its outputs, which takes about a minute.
 """
 
 import ast
 import inspect
+import os
 import re
+import sys
 import tomllib
 import types
 from collections.abc import Iterator
@@ -16,17 +19,18 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
-from heedful import cli, loop, recipes
-from heedful.engine.stage import StageConfig
-from heedful.engine.train import TrainingConfig
-from heedful.losses import bind
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import heedful
+from heedful import cli, loop, recipes
+from heedful.engine.stage import StageConfig
+from heedful.engine.train import TrainingConfig
+from heedful.losses import bind
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "heedful"
+NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
 BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
 LOSSES = ("supervised", "reward", "preference", "policy", "advantage", "kl")
@@ -162,6 +166,8 @@ def shown(value: Any) -> str:
     """A value as it is written on the command line."""
     if value is None or value in ((), {}):
         return "none"
+    if isinstance(value, Path):
+        return f"`{value.as_posix()}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -202,17 +208,23 @@ def losses() -> str:
 
 def public_functions(module: Any) -> list[Any]:
     """A module's own functions, in the order of the file."""
-    own = [f for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")]
-    return sorted((f for f in own if f.__module__ == module.__name__), key=lambda f: f.__code__.co_firstlineno)
+    functions = [f for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")]
+    return [f for f in functions if f.__module__ == module.__name__]
 
 
 def function_section(function: Any) -> str:
     """A function: its columns, its hyper-parameters, its docstring with links to papers."""
     params = inspect.signature(function).parameters.values()
     given = [p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD]
-    tuned = [p.name if p.default is p.empty else f"{p.name}={p.default}" for p in params if p.kind is p.KEYWORD_ONLY]
+    tuned = [
+        p.name if p.default is p.empty else f"{p.name}={p.default}"
+        for p in params
+        if p.kind is p.KEYWORD_ONLY
+    ]
     call = ", ".join([*given, *(["*", *tuned] if tuned else [])])
-    text = re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", inspect.getdoc(function) or "")
+    text = re.sub(
+        r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", inspect.getdoc(function) or ""
+    )
     return f"### {function.__name__}\n\n```text\n{function.__name__}({call})\n```\n\n{escaped(text)}\n"
 
 
@@ -226,7 +238,9 @@ def escaped(text: str) -> str:
 
 def modules() -> str:
     """All modules by floor, highest first, each with the first sentence of its docstring."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     layers: list[str] = next(c["layers"] for c in contracts if c["type"] == "layers")
     rest = dict(documented())
     lines = []
@@ -271,8 +285,29 @@ def first_line(thing: Any) -> str:
     return " ".join(first.split()).replace("|", "\\|")
 
 
+# The notebook
+
+
+def executed(path: Path) -> Any:
+    """The notebook with the outputs of a fresh run. Raises nbclient's CellExecutionError where a cell fails."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False)
+    # Warnings of other packages name folders of the machine that they ran on.
+    client.execute(env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    notebook.metadata["language_info"] = {"name": "python"}
+    return notebook
+
+
 def main() -> None:
-    """Write every generated file that has changed."""
+    """Write every generated file that has changed, and the notebook if asked."""
+    if "--notebook" in sys.argv[1:]:
+        import nbformat
+
+        nbformat.write(executed(NOTEBOOK), NOTEBOOK)
+        print(f"executed {NOTEBOOK.relative_to(ROOT)}")
     for path, text in generated().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -1,5 +1,7 @@
 """The command line: a thin face on the stages. Nothing heavy is imported before a verb runs."""
 
+import errno
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +21,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+ENVIRONMENT = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENFILE,
+    errno.EMFILE,
+    errno.ENOLCK,
+}
+"""Faults of disks and permissions: the user's to mend, not ours."""
 
 Recipe = Annotated[str, typer.Argument(help="A built-in recipe (demo, local) or a YAML file.")]
 Words = Annotated[list[str] | None, typer.Argument(help="Settings: key=value ...", metavar="[KEY=VALUE]...")]
@@ -54,30 +74,28 @@ def _loop(recipe: str, words: list[str] | None, dry_run: bool) -> None:
 
 def _stage(verb: str) -> Any:
     def command(recipe: Recipe, words: Words = None, dry_run: DryRun = False) -> None:
+        from heedful import loop as loop_module
         from heedful import recipes, settings
 
         stage = import_module(f"heedful.stages.{verb}")
-        values = settings.merge(recipes.find(recipe).get(verb, {}), settings.parse(words or []))
+        found = recipes.find(recipe)
+        settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
+        values = settings.merge(found.get(verb, {}), settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
         config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)
         if dry_run:
             typer.echo(config.model_dump_json(indent=1))
             return
         from heedful.data import atomic
-        from heedful.engine import process
+        from heedful.engine import process, record, terminal
 
         process.prepare()
         with atomic.lock(config.output):
             result = stage.main(config)
-        typer.echo(_line(result))
+            record.write(config.output, config)
+        terminal.say(f"{verb:<10} {stage.line(result)}  ({result['seconds']:.1f} s)")
 
     return command
-
-
-def _line(result: dict[str, Any]) -> str:
-    """A stage's result as one line: plain numbers only."""
-    shown = {k: v for k, v in result.items() if isinstance(v, str | int | float)}
-    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
 
 
 HELP = {
@@ -110,13 +128,43 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+class Stopped(BaseException):
+    """The process was asked to end."""
+
+
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        app(standalone_mode=True)
-    except UserError as error:
-        sys.stderr.write(f"heedful: {error}\n")
+        code = app(standalone_mode=False)
+    except Stopped:
+        code = 128 + signal.SIGTERM
+    except Exception as error:
+        sentence = explained(error)
+        if sentence is None:
+            raise
+        sys.stderr.write(sentence)
         sys.exit(2)
-    except KeyboardInterrupt:
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         sys.stderr.write("heedful: stopped; the same command continues\n")
-        sys.exit(130)
+    sys.exit(code)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped
+
+
+def explained(error: Exception) -> str | None:
+    """One sentence about what the user can mend, or None for a fault of ours."""
+    if isinstance(error, UserError):
+        return f"heedful: {error}\n"
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+        where = f"'{error.filename}' cannot be used: " if error.filename else ""
+        return f"heedful: {where}{error.strerror}; mend that, and the same command continues\n"
+    # typer brings its own copy of click, or uses click itself: by version.
+    if hasattr(error, "format_message"):
+        message: str = error.format_message()
+        if message.startswith("Usage"):
+            return message + "\n"
+        return f"heedful: {message[0].lower()}{message[1:].rstrip('.')}: see heedful --help\n"
+    return None

@@ -4,24 +4,22 @@ Stages meet on disk: this module only writes their configurations and hands on t
 """
 
 import dataclasses
-import platform
-import subprocess
 import time
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from heedful import __version__, settings
+from heedful import settings
 from heedful.data import atomic, files, formats
 from heedful.data.rows import prompt_row
-from heedful.engine import process, terminal
+from heedful.engine import record, terminal
 from heedful.engine.pairs import split_prompts
-from heedful.engine.stage import fingerprint
+from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
+from heedful.nn import hub
+from heedful.tasks.judge import find_judge
 from heedful.types import Lang
 
 
@@ -38,6 +36,7 @@ class LoopConfig(BaseModel):
 
     output: Path = Path("runs/loop")
     seed: int = 0
+    resume: bool = True
     rounds: int = Field(1, ge=1)
     lang: Lang = "en"
     model: str | None = None
@@ -60,6 +59,15 @@ class LoopConfig(BaseModel):
     evaluate: dict[str, Any] = {}
     report: dict[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _stages_know_their_settings(self) -> Self:
+        for name in STAGES:
+            settings.check(_kind(name), getattr(self, name), what=name)
+        return self
+
+
+STAGES = ("world", "tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "evaluate", "report")
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -78,8 +86,9 @@ def run(config: LoopConfig) -> dict[str, Any]:
     """Run every stage that is not done yet; return the summary and print where the report is."""
     began = time.perf_counter()
     output = config.output
+    _check(config)
     with atomic.lock(output):
-        _record(config)
+        record.write(output, config)
         inputs = _from_world(config) if config.model is None else _from_files(config)
         policy = inputs.model
         if "sft" not in config.skip:
@@ -89,7 +98,7 @@ def run(config: LoopConfig) -> dict[str, Any]:
         start = policy
         for number in range(1, config.rounds + 1):
             policy = _round(config, inputs, number, start, policy)
-        result = _stage(config, "report", output, {"run": output, "command": _command()})
+        result = _stage(config, "report", output, {"run": output, "command": record.command()})
     terminal.say(f"report     {output / 'report.html'}  ({time.perf_counter() - began:.0f} s)")
     return result
 
@@ -140,10 +149,6 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
         sources += [
             config.output / f"round-{r}" / "feedback" / "preferences.jsonl" for r in range(1, number + 1)
         ]
-    if not sources:
-        raise UserError(
-            "there is nothing to learn preferences from: give preferences=FILE, judge=..., or both"
-        )
     if len(sources) == 1:
         return sources[0]
     merged = folder / "preferences.jsonl"
@@ -171,15 +176,42 @@ def _from_world(config: LoopConfig) -> Inputs:
     )
 
 
-def _from_files(config: LoopConfig) -> Inputs:
-    """The user's own model and files; prompts are split once if no test prompts are given."""
-    if config.model is None or config.prompts is None:
+def _check(config: LoopConfig) -> None:
+    """Find what is wrong with the given files before anything is written or computed."""
+    read = {
+        "data": formats.read_conversations,
+        "heldout": formats.read_conversations,
+        "prompts": formats.read_prompts,
+        "test_prompts": formats.read_prompts,
+        "preferences": formats.read_preferences,
+    }
+    given = {name: path for name in read if (path := getattr(config, name)) is not None}
+    if config.model is None:
+        if given:
+            raise UserError(f"loop needs the model that {next(iter(given))} is for: add model=DIR")
+        return
+    if config.prompts is None:
         raise UserError("loop needs prompts: add prompts=FILE.jsonl")
-    data = config.data or config.preferences
-    if data is None and "sft" not in config.skip:
+    if not (config.data or config.preferences or "sft" in config.skip):
         raise UserError(
             "loop needs dialogues to fine-tune on: add data=FILE or preferences=FILE, or skip=[sft]"
         )
+    if not (config.judge or config.preferences):
+        raise UserError(
+            "there is nothing to learn preferences from: give preferences=FILE, judge=..., or both"
+        )
+    hub.load_tokenizer(config.model)
+    hub.read_config(config.model)
+    if config.judge:
+        find_judge(config.judge)
+    for name, path in given.items():
+        read[name](path)
+
+
+def _from_files(config: LoopConfig) -> Inputs:
+    """The user's own model and files; prompts are split once if no test prompts are given."""
+    assert config.model is not None
+    assert config.prompts is not None
     prompts, test_prompts = config.prompts, config.test_prompts
     if test_prompts is None:
         known, unseen = split_prompts(formats.read_prompts(prompts), 0.1, config.seed)
@@ -189,7 +221,7 @@ def _from_files(config: LoopConfig) -> Inputs:
         files.write_jsonl(test_prompts, map(prompt_row, unseen))
     return Inputs(
         config.model,
-        data or config.prompts,
+        config.data or config.preferences or config.prompts,
         config.heldout,
         prompts,
         test_prompts,
@@ -198,58 +230,17 @@ def _from_files(config: LoopConfig) -> Inputs:
     )
 
 
+def _kind(stage: str) -> type[StageConfig]:
+    """The configuration class of a stage."""
+    found: type[StageConfig] = getattr(import_module(f"heedful.stages.{stage}"), f"{stage.title()}Config")
+    return found
+
+
 def _stage(config: LoopConfig, name: str, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Build the stage's configuration, run it unless it is done, print its one line of result."""
     module = import_module(f"heedful.stages.{name}")
-    values = {"seed": config.seed, **given, "output": folder}
-    kind = getattr(module, f"{name.title()}Config")
-    built = settings.build(kind, settings.merge(values, getattr(config, name)), what=name)
+    values = {"seed": config.seed, "resume": config.resume, **given, "output": folder}
+    built = settings.build(_kind(name), settings.merge(values, getattr(config, name)), what=name)
     result: dict[str, Any] = module.main(built)
     terminal.say(f"{name:<10} {module.line(result)}  ({result['seconds']:.1f} s)")
     return result
-
-
-def _command() -> str:
-    """What the user typed."""
-    import shlex
-    import sys
-
-    return shlex.join(["heedful", *sys.argv[1:]])
-
-
-def _record(config: LoopConfig) -> None:
-    """Write run.json: what runs here, with which versions, from which data."""
-    named = {"data": config.data, "prompts": config.prompts, "preferences": config.preferences}
-    atomic.write_json(
-        config.output / "run.json",
-        {
-            "command": _command(),
-            "config": config.model_dump(mode="json"),
-            "seed": config.seed,
-            "commit": commit(),
-            "versions": {
-                "heedful": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
-            },
-            "device": platform.processor() or platform.machine(),
-            "cores": process.cores(),
-            "threads": torch.get_num_threads(),
-            "data": {name: fingerprint(path) for name, path in named.items() if path and path.exists()},
-        },
-    )
-
-
-def commit() -> str | None:
-    """The commit of the checkout that this package runs from, or None when it is installed."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from heedful.errors import UserError, nearest
 
@@ -21,7 +22,7 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"'{word}' is not a setting: write key=value, for example learning_rate=1e-5")
         try:
             value = number(text) if text else ""
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"the value of '{name}' cannot be read: {text!r}") from error
         place = values
         *parents, last = name.split(".")
@@ -45,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f", line {line + 1}"
         raise UserError(f"{path}{where} is not valid YAML: write key: value, one a line") from error
@@ -68,12 +69,27 @@ def build(kind: type[Config], values: Mapping[str, Any], *, what: str) -> Config
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            hint = nearest(name, kind.model_fields) or f" Known: {', '.join(sorted(kind.model_fields))}."
-            raise UserError(f"{what} has no setting '{name}'.{hint}") from error
-        if fault["type"] == "missing":
-            raise UserError(f"{what} needs {name}: add {name}=...") from error
-        message = fault["msg"][0].lower() + fault["msg"][1:]
-        raise UserError(f"{what}: {name}={fault['input']!r} is not right: {message}") from error
+        # A misspelt name is why another one is missing.
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] == "missing")
+        raise _explained(faults[0], kind, what) from error
+
+
+def check(kind: type[BaseModel], values: Mapping[str, Any], *, what: str) -> None:
+    """Check as `build` does, but let settings be missing: others will add them."""
+    try:
+        kind.model_validate(dict(values))
+    except ValidationError as error:
+        fault = next((f for f in error.errors() if f["type"] != "missing"), None)
+        if fault is not None:
+            raise _explained(fault, kind, what) from error
+
+
+def _explained(fault: ErrorDetails, kind: type[BaseModel], what: str) -> UserError:
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        hint = nearest(name, kind.model_fields) or f" Known: {', '.join(sorted(kind.model_fields))}."
+        return UserError(f"{what} has no setting '{name}'.{hint}")
+    if fault["type"] == "missing":
+        return UserError(f"{what} needs {name}: add {name}=...")
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return UserError(f"{what}: {name}={fault['input']!r} is not right: {message}")

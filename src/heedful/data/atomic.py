@@ -93,6 +93,8 @@ def lock(folder: Path) -> Iterator[None]:
 
     Nothing stays behind when nothing was written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is a file: choose a folder as output")
     created = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"

@@ -81,12 +81,17 @@ def save(
 
 def latest(folder: Path, *, identity: str = "") -> Checkpoint | None:
     """The newest checkpoint of this `identity` in `folder` whose files are whole, or None."""
-    for step, candidate in _found(folder):
+    for _, candidate in _found(folder):
         if _whole(candidate, identity):
             state = json.loads((candidate / "state.json").read_text())
             tensors = {name: load_file(candidate / f"{name}.safetensors") for name in ("model", "optimizer")}
-            return Checkpoint(step, tensors, state["state"])
+            return Checkpoint(state["step"], tensors, state["state"])
     return None
+
+
+def exist(folder: Path) -> bool:
+    """Whether there is any checkpoint, whole or not."""
+    return bool(_found(folder))
 
 
 def discard(folder: Path) -> None:
@@ -96,9 +101,9 @@ def discard(folder: Path) -> None:
 
 
 def _found(folder: Path) -> list[tuple[int, Path]]:
-    """Checkpoint folders with their steps, newest first."""
-    named = [(m, p) for p in folder.glob("checkpoint-*") if (m := _NAME.fullmatch(p.name)) and p.is_dir()]
-    return sorted(((int(m[1]), p) for m, p in named), reverse=True)
+    """Our checkpoint folders with their steps, newest first; a stranger has no manifest."""
+    named = [(_NAME.fullmatch(path.parent.name), path.parent) for path in folder.glob("*/manifest.json")]
+    return sorted(((int(m[1]), path) for m, path in named if m), reverse=True)
 
 
 def _whole(candidate: Path, identity: str) -> bool:

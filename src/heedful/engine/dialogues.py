@@ -7,6 +7,7 @@ import numpy as np
 
 from heedful.data import chat
 from heedful.engine.batch import Tree, plain
+from heedful.errors import UserError
 from heedful.types import Conversation
 
 
@@ -21,6 +22,8 @@ def conversations(
             too_long += 1
             continue
         trees.append(plain(np.asarray(rendered.ids), np.asarray(rendered.mask), dialogue.weight))
+    if not trees:
+        raise UserError(f"all {too_long} dialogues are longer than max_length={max_length} tokens: raise it")
     return trees, too_long
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from heedful.data import chat
 from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
@@ -64,15 +64,25 @@ def fits(tokenizer: Any, preference: Preference, max_length: int) -> bool:
 def split(
     preferences: Sequence[Preference], ratio: float, seed: int
 ) -> tuple[list[Preference], list[Preference]]:
-    """Split by prompt, never by row: (train, held out)."""
-    train = [p for p in preferences if not held_out(p.messages, ratio, seed)]
-    return train, [p for p in preferences if held_out(p.messages, ratio, seed)]
+    """Split by prompt, never by row: (train, held out); UserError if there are too few prompts for both."""
+    return _split(preferences, ratio, seed)
 
 
 def split_prompts(prompts: Sequence[Prompt], ratio: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
-    """Split prompts by their content: (train, held out)."""
-    train = [p for p in prompts if not held_out(p.messages, ratio, seed)]
-    return train, [p for p in prompts if held_out(p.messages, ratio, seed)]
+    """Split prompts by their content: (train, held out); UserError if there are too few for both."""
+    return _split(prompts, ratio, seed)
+
+
+Asked = TypeVar("Asked", Preference, Prompt)
+
+
+def _split(rows: Sequence[Asked], ratio: float, seed: int) -> tuple[list[Asked], list[Asked]]:
+    unseen = [held_out(row.messages, ratio, seed) for row in rows]
+    if len(set(unseen)) < 2:
+        found = len({row.messages for row in rows})
+        raise UserError(f"{found} prompts are too few to hold {ratio:.0%} of them out: give more data")
+    train = [row for row, out in zip(rows, unseen, strict=True) if not out]
+    return train, [row for row, out in zip(rows, unseen, strict=True) if out]
 
 
 def held_out(messages: tuple[Message, ...], ratio: float, seed: int) -> bool:

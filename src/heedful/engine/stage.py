@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,48 +47,75 @@ def fingerprint(path: Path) -> str:
 
 
 class Stage:
-    """The folder of one stage while it runs."""
+    """The folder of one stage while it runs.
+
+    A stage looks whether it is `finished`, reads its inputs, and only then `begin`s to write, so that a fault in
+    the inputs leaves nothing behind and an earlier result in place. `inputs` are named after their settings,
+    or after a part of one ("models.rl").
+    """
 
     def __init__(self, name: str, config: StageConfig, inputs: Inputs) -> None:
-        self.name, self.config, self.folder = name, config, Path(config.output)
-        values = json.loads(config.model_dump_json(exclude=_IRRELEVANT | set(inputs)))
+        self.name, self.config, self.folder, self.inputs = name, config, Path(config.output), inputs
+        contents = {key.partition(".")[0] for key in inputs}
         self.identity = {
-            "config": values,
-            "inputs": {
-                k: fingerprint(Path(p)) for k, p in inputs.items() if p is not None and Path(p).exists()
-            },
+            "stage": name,
+            "config": json.loads(config.model_dump_json(exclude=_IRRELEVANT | contents)),
+            "inputs": {key: described(place) for key, place in inputs.items() if place is not None},
         }
         self.began = time.perf_counter()
         self._file = self.folder / "stage.json"
         self._spent = 0.0
 
     def finished(self) -> dict[str, Any] | None:
-        """The result of an earlier identical run, if it came to its end; else prepare the folder for this one."""
-        old = json.loads(self._file.read_text()) if self._file.is_file() else None
-        if old is not None and old["identity"] == self.identity and "result" in old and self.config.resume:
-            return dict(old["result"])
-        if old is not None and (old["identity"] != self.identity or not self.config.resume):
-            if "result" not in old and self.config.resume:
-                raise UserError(
-                    f"'{self.folder}' holds an unfinished {self.name} run with other settings "
-                    f"({difference(old['identity'], self.identity)}): finish it, choose another output, "
-                    "or discard it with resume=false"
-                )
-            shutil.rmtree(self.folder)
-            old = None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._spent = old.get("seconds", 0.0) if old else 0.0
+        """The result of an earlier identical run, if it came to its end.
+
+        Raises UserError if the folder holds another stage's run, or checkpoints of one with other settings.
+        """
+        old = self._old()
         if old is None:
-            atomic.write_json(self._file, {"identity": self.identity})
+            return None
+        if old["identity"]["stage"] != self.name:
+            raise UserError(
+                f"'{self.folder}' holds a run of {old['identity']['stage']}: choose another output for {self.name}"
+            )
+        if not self.config.resume:
+            return None
+        same = old["identity"] == self.identity
+        if "result" in old:
+            return dict(old["result"]) if same else None
+        if not same and checkpoint.exist(self.folder):
+            raise UserError(
+                f"'{self.folder}' holds checkpoints of an unfinished {self.name} run with other settings "
+                f"({difference(old['identity'], self.identity, self.inputs)}): finish it, choose another output, "
+                "or discard it with resume=false"
+            )
         return None
+
+    def begin(self) -> None:
+        """Make the folder this run's: one that was killed goes on, any other gives way."""
+        old = self._old()
+        unfinished = old is not None and old["identity"] == self.identity and "result" not in old
+        if not unfinished or not self.config.resume:
+            atomic.write_json(self._file, {"identity": self.identity})
+            checkpoint.discard(self.folder)
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Record the result; from now on the same stage is not run again. Checkpoints are no longer needed."""
         result["seconds"] = round(self._spent + time.perf_counter() - self.began, 3)
         atomic.write_json(self._file, {"identity": self.identity, "result": result})
-        for old in self.folder.glob("checkpoint-*"):
-            shutil.rmtree(old)
+        checkpoint.discard(self.folder)
         return result
+
+    def _old(self) -> dict[str, Any] | None:
+        """What `stage.json` says, or None without one."""
+        if not self._file.is_file():
+            return None
+        try:
+            old = json.loads(self._file.read_text(encoding="utf-8"))
+            old["identity"]["stage"], old["identity"]["config"], old["identity"]["inputs"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"'{self._file}' is damaged: remove it to run {self.name} anew") from None
+        return dict(old)
 
     def steps(
         self,
@@ -105,7 +132,9 @@ class Stage:
 
         A checkpoint is taken only after a step for which `at_boundary(steps done)` holds, with `state()`.
         """
-        found = checkpoint.latest(self.folder)
+        self.begin()
+        identity = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        found = checkpoint.latest(self.folder, identity=identity)
         if found is not None:
             found.restore(model, optimizer)
             self._spent = float(found.state["seconds"])
@@ -122,10 +151,9 @@ class Stage:
                 due = time.perf_counter() - saved >= self.config.save_every
                 if due and at_boundary(step.number + 1) and step.number + 1 < total:
                     file.flush()
-                    spent = self._spent + time.perf_counter() - self.began
-                    checkpoint.save(
-                        self.folder, step.number + 1, model, optimizer, {**state(), "seconds": spent}
-                    )
+                    os.fsync(file.fileno())
+                    now = {**state(), "seconds": self._spent + time.perf_counter() - self.began}
+                    checkpoint.save(self.folder, step.number + 1, model, optimizer, now, identity=identity)
                     saved = time.perf_counter()
 
     def _truncated_metrics(self, start: int) -> Path:
@@ -143,14 +171,24 @@ class Stage:
         return path
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Name what differs between two identities."""
-    changes = []
-    for part in ("config", "inputs"):
-        for key in sorted(old[part].keys() | new[part].keys()):
-            before, after = old[part].get(key), new[part].get(key)
-            if before != after:
-                changes.append(
-                    f"{key} was {before}, is {after}" if part == "config" else f"the {key} file changed"
-                )
+def described(place: Path | str) -> str:
+    """What an input is: the fingerprint of what lies on disk, else its name on the hub."""
+    return fingerprint(Path(place)) if Path(place).exists() else str(place)
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], inputs: Inputs) -> str:
+    """Name what differs between two identities: settings with both values, inputs with where they lie."""
+    changes = [
+        f"{key} was {old['config'].get(key)}, is {new['config'].get(key)}"
+        for key in sorted(old["config"].keys() | new["config"].keys())
+        if old["config"].get(key) != new["config"].get(key)
+    ]
+    before, now = old["inputs"], new["inputs"]
+    changes += [f"{key} is not given any more" for key in sorted(before.keys() - now.keys())]
+    changes += [f"{key}={inputs[key]} is new" for key in sorted(now.keys() - before.keys())]
+    changes += [
+        f"{key}={inputs[key]} has other content"
+        for key in sorted(now.keys() & before.keys())
+        if now[key] != before[key]
+    ]
     return "; ".join(changes)

@@ -10,8 +10,10 @@ from heedful.errors import UserError, nearest
 NAMES = ("demo", "small", "local")
 
 
-def find(name: str) -> dict[str, Any]:
+def find(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings of a built-in recipe, or of a YAML file (which may start from one with `recipe: NAME`)."""
+    if name in above:
+        raise UserError(f"recipe '{name}' starts from itself: {' -> '.join((*above, name))}")
     if name in NAMES:
         return dict(import_module(f"heedful.recipes.{name}").settings())
     path = Path(name)
@@ -23,4 +25,4 @@ def find(name: str) -> dict[str, Any]:
         raise UserError(f"recipe file '{name}' does not exist")
     values = settings.read(path)
     base = values.pop("recipe", None)
-    return settings.merge(find(str(base)), values) if base else values
+    return settings.merge(find(str(base), above=(*above, name)), values) if base else values

@@ -22,8 +22,8 @@ from heedful.engine.train import means
 from heedful.losses.supervised import next_token
 from heedful.stats import intervals
 from heedful.stats.estimate import Estimate
-from heedful.tasks.judge import Judge, find_judge
-from heedful.types import Prompt
+from heedful.tasks.judge import Judge, find_judge, judge_code
+from heedful.types import Conversation, Prompt
 
 MODES = {"sampled": 1.0, "greedy": 0.0}
 EQUAL = 1e-9  # grades nearer than this are a tie
@@ -47,14 +47,18 @@ class EvaluateConfig(StageConfig):
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
     """Answer every prompt with every policy, sampled and greedily; compare, and promote the measurably better."""
-    inputs = {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
-    stage = Stage("evaluate", config, {**inputs, **config.models})
+    inputs: dict[str, Path | str | None] = {
+        f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
+    }
+    inputs |= {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
+    stage = Stage("evaluate", config, inputs | {"judge_code": judge_code(config.judge)})
     if (done := stage.finished()) is not None:
         return done
     baseline = next(iter(config.models))
     reference = Policy.load(config.models[baseline])
     fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
     prompts = fitting[: config.max_prompts]
+    dialogues = read_conversations(config.heldout) if config.heldout else []
     judge = find_judge(config.judge) if config.judge else None
     reward = RewardModel.load(config.reward) if config.reward else None
     tables: dict[str, dict[str, Table]] = {}
@@ -63,7 +67,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     with terminal.progress("evaluate", len(config.models)) as advance:
         for number, (name, source) in enumerate(config.models.items(), 1):
             policy = Policy.load(source)
-            perplexity[name] = held_out_perplexity(policy, config)
+            perplexity[name] = held_out_perplexity(policy, dialogues, config.max_length)
             tables[name], texts[name] = {}, {}
             for mode, temperature in MODES.items():
                 how = Sampling(config.max_completion_length, temperature)
@@ -73,6 +77,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
                 if temperature:
                     tables[name][mode]["kl"] = policy.kl(answered, reference.model)
             advance(number, name)
+    stage.begin()
     write_answers(stage.folder / "answers.jsonl", prompts, texts, tables)
     figures = {
         name: {
@@ -100,11 +105,11 @@ def line(result: dict[str, Any]) -> str:
     return f"{'; '.join(parts)}; promoted: {result['promoted']}"
 
 
-def held_out_perplexity(policy: Policy, config: EvaluateConfig) -> float | None:
+def held_out_perplexity(policy: Policy, dialogues: Sequence[Conversation], max_length: int) -> float | None:
     """Perplexity of the answers in held-out dialogues."""
-    if config.heldout is None:
+    if not dialogues:
         return None
-    trees, _ = conversations(policy.tokenizer, read_conversations(config.heldout), config.max_length)
+    trees, _ = conversations(policy.tokenizer, dialogues, max_length)
     return math.exp(means(policy.model, trees, {"loss": next_token})["loss"])
 
 

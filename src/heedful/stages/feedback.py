@@ -1,5 +1,6 @@
 """A policy -> judgements: sample answers, let qualified annotators judge them, store every judgement."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from heedful.engine import terminal
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.sample import Sampling
-from heedful.engine.stage import Stage, StageConfig
+from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
 from heedful.stats.qualify import qualify
+from heedful.tasks.judge import judge_code
 from heedful.tasks.people import FunctionAnnotator, gold_items, people
 from heedful.types import Answer, Comparison, Prompt
 
@@ -48,27 +50,38 @@ Candidates = list[tuple[Prompt, list[Answer]]]
 
 def main(config: FeedbackConfig) -> dict[str, Any]:
     """Collect a round of judgements; write them as `output`/preferences.jsonl too."""
-    stage = Stage("feedback", config, {"model": config.model, "prompts": config.prompts})
+    inputs: Inputs = {
+        "model": config.model,
+        "prompts": config.prompts,
+        "judge_code": judge_code(config.judge),
+    }
+    stage = Stage("feedback", config, inputs)
     if (done := stage.finished()) is not None:
         return done
-    candidates = sampled(config)
+    crew = people(config.judge, config.annotators, seed=config.seed)
+    policy = Policy.load(config.model)
+    prompts = asked(config, policy)
     with Store.open(config.store) as store:
+        candidates = sampled(config, policy, prompts)
+        stage.begin()
         store.add_prompts((p for p, _ in candidates), round=config.round)
         sampling = {"temperature": config.temperature, "max_completion_length": config.max_completion_length}
         store.add_answers((a for _, row in candidates for a in row), round=config.round, sampling=sampling)
-        crew = people(config.judge, config.annotators, seed=config.seed)
         qualified = qualified_names(store, config, crew, candidates)
         working = [a for a in crew if a.name in qualified]
+        events: list[records.Event] = []
         with terminal.progress("feedback", len(candidates)) as advance:
             for done_now, judgements in judged(config, working, candidates):
-                store.submit_many(judgements, uuids=[identify(config, j) for j in judgements])
+                # The store may hold answers of this round that an earlier run sampled with other settings.
+                uuids = [identify(config, j) for j in judgements]
+                events += store.submit_many(judgements, uuids=uuids, complete=False)
                 advance(done_now)
-        chosen = list(
-            convert.preferences(store, round=config.round, annotators=qualified, criterion="overall")
-        )
         exchange.export_preferences(store, stage.folder / "judgements.jsonl", round=config.round)
-        counts = store.counts(round=config.round)
+    messages = {prompt.id: prompt.messages for prompt, _ in candidates}
+    texts = {answer.id: answer.text for _, row in candidates for answer in row}
+    chosen = list(convert.spelled_out(events, messages, texts))
     formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+    counts = Counter(event.kind for event in events)
     return stage.finish(
         prompts=len(candidates),
         answers=sum(len(row) for _, row in candidates),
@@ -89,12 +102,15 @@ def line(result: dict[str, Any]) -> str:
     )
 
 
-def sampled(config: FeedbackConfig) -> Candidates:
-    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing."""
+def asked(config: FeedbackConfig, policy: Policy) -> list[Prompt]:
+    """The prompts of this round: each round takes them in another order."""
     prompts = formats.read_prompts(config.prompts)
     order = shuffled(len(prompts), key("feedback", config.seed), config.round)
-    policy = Policy.load(config.model)
-    prompts = policy.fitting([prompts[i] for i in order], config.max_completion_length)[: config.max_prompts]
+    return policy.fitting([prompts[i] for i in order], config.max_completion_length)[: config.max_prompts]
+
+
+def sampled(config: FeedbackConfig, policy: Policy, prompts: Sequence[Prompt]) -> Candidates:
+    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing."""
     how = Sampling(config.max_completion_length, config.temperature)
     seed = (config.seed, "feedback", config.round)
     with terminal.progress("sample", 1):
@@ -143,8 +159,9 @@ def qualified_names(
         )
     names = [str(v.annotator) for v in verdicts if v.qualified]
     if not names:
+        why = f"{verdicts[0].annotator} {verdicts[0].reason}" if verdicts else "there are no gold items"
         raise UserError(
-            f"no annotator reached {config.cutoff:.0%} agreement with the gold items: lower cutoff or look at the items"
+            f"no annotator qualified ({why}): raise max_prompts or gold_items, or lower cutoff or gold_gap"
         )
     return names
 

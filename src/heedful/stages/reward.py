@@ -17,7 +17,7 @@ from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, train
 from heedful.losses.reward import accuracy, bradley_terry
 from heedful.nn import hub
-from heedful.tasks.judge import find_judge
+from heedful.tasks.judge import find_judge, judge_code
 
 
 class RewardConfig(TrainingConfig):
@@ -37,7 +37,7 @@ class RewardConfig(TrainingConfig):
 def main(config: RewardConfig) -> dict[str, Any]:
     """Train, calibrate to mean 0 and deviation 1, and write the reward model to `output`/model."""
     inputs: Inputs = {"model": config.model, "data": config.data, "prompts": config.prompts}
-    stage = Stage("reward", config, inputs)
+    stage = Stage("reward", config, {**inputs, "judge_code": judge_code(config.judge)})
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
@@ -46,11 +46,11 @@ def main(config: RewardConfig) -> dict[str, Any]:
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)
     unseen = [p for p in unseen if fits(tokenizer, p, config.max_length)]
+    judge = find_judge(config.judge) if config.judge else None
+    prompts = read_prompts(config.prompts) if config.prompts else []
     for _ in train(stage, scorer, learnt.trees, bradley_terry, config, watch={"accuracy": accuracy}):
         pass
     standardise(scorer, learnt.trees)
-    judge = find_judge(config.judge) if config.judge else None
-    prompts = read_prompts(config.prompts) if config.prompts else []
     table = heldout.judged(RewardModel(scorer, tokenizer), unseen, judge, prompts)
     with atomic.new_folder(stage.folder / "model") as folder:
         hub.save_model(folder, scorer, tokenizer)

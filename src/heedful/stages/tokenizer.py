@@ -25,6 +25,7 @@ def main(config: TokenizerConfig) -> dict[str, Any]:
         return done
     texts = read_texts(config.data)
     tokenizer = train_bpe(texts, config.vocab_size)
+    stage.begin()
     with atomic.new_folder(stage.folder / "tokenizer") as folder:
         tokenizer.save_pretrained(folder)
     sample = texts[:1000]

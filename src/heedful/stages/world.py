@@ -29,6 +29,7 @@ def main(config: WorldConfig) -> dict[str, Any]:
     stage = Stage("world", config, {})
     if (done := stage.finished()) is not None:
         return done
+    stage.begin()
     made = world.World(config.seed, config.lang)
     folder = stage.folder
     counts = {

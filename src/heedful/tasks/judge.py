@@ -52,6 +52,12 @@ def find_judge(name: str) -> Judge:
     return as_judge(found, name)
 
 
+def judge_code(name: str | None) -> Path | None:
+    """The file that holds a judge function, whose content decides what it says."""
+    path = Path((name or "").rpartition(":")[0])
+    return path if path.suffix == ".py" else None
+
+
 def as_judge(function: Callable[..., list[float]], name: str) -> Judge:
     """Wrap a reward function with TRL's signature; columns are those that all prompts carry."""
 

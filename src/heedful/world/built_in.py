@@ -22,6 +22,13 @@ class World:
     def __post_init__(self) -> None:
         lexicon(self.lang)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, longest first. Where words have no spaces, a tokenizer does well to keep them whole."""
+        lex = lexicon(self.lang)
+        names = {lex.bare_name(name) for group in lex.by_type.values() for name in group}
+        return tuple(sorted(names, key=lambda name: (-len(name), name)))
+
     def corpus(self, documents: int, split: Split = "train") -> Iterator[str]:
         """Plain texts to pretrain on, from easy to full: train in this order."""
         return corpus.corpus(self.lang, self.seed, documents, split)

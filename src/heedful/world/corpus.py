@@ -14,8 +14,11 @@ from heedful.world.languages import lexicon
 from heedful.world.lexicon import Lexicon
 from heedful.world.story import Split, Story, meet_in_test
 
-_LISTS = 0.25  # share of the documents that are lists
-_EASY = 0.6  # share over which short stories give way to full ones
+_LISTS = 2000  # documents to begin with that are lists, at most a quarter of all
+_LIST = 0.12  # share of the other documents that are lists, else copying is forgotten
+_EASY = 0.6  # share of the documents over which short stories give way to full ones
+_RETOLD = 0.15  # share of the full stories that are told again in other words
+_MATERIALS = 0.2  # share of the full stories that stand under a list of their materials
 _UNSAID = 0.6  # share of the stories that are asked about something that they do not tell
 
 
@@ -49,22 +52,35 @@ def _story(lang: Lang, split: Split, rng: Random, ease: float) -> str:
     lex = lexicon(lang)
     easy = rng.random() < ease
     tale = story.draw(lang, split, rng, rng.randint(2, 3) if easy else rng.randint(4, 7))
-    parts = [grammar.tell(lex, tale.told, tale.hero, rng)]
+    passage = grammar.tell(lex, tale.told, tale.hero, rng)
     if rng.random() < ease:
-        parts.append(parts[0])
-    elif rng.random() < 0.2:
+        return "\n".join([passage, passage, *_quiz(tale, rng)])
+    also = rng.random()
+    if also < _RETOLD:
         again = [grammar.finish(lex, grammar.say(lex, fact, rng)) for fact in tale.told]
-        parts.append(lex.space.join(rng.sample(again, len(again))))
-    return "\n".join(parts + _quiz(tale, rng))
+        return "\n".join([passage, lex.space.join(rng.sample(again, len(again))), *_quiz(tale, rng)])
+    if also < _RETOLD + _MATERIALS:
+        return "\n".join([_materials(tale), passage, *_quiz(tale, rng)])
+    return "\n".join([passage, *_quiz(tale, rng)])
+
+
+def _materials(tale: Story) -> str:
+    """The names that a story is made of, as a list."""
+    lex = lexicon(tale.lang)
+    names: list[str] = []
+    for fact in tale.told:
+        goal = [grammar.fill(lex, lex.wordings["goal_words"][0], fact.slots)] if "v" in fact.slots else []
+        names += goal or [name for slot, name in fact.slots.items() if slot not in "tam"]
+    return grammar.finish(lex, lex.wordings["and"][0].join(dict.fromkeys(names)))
 
 
 def corpus(lang: Lang, seed: int, documents: int, split: Split = "train") -> Iterator[str]:
     """Documents in the order to learn from."""
-    lists, easy = (_LISTS * documents, _EASY * documents) if split == "train" else (0.0, 0.0)
+    first = min(_LISTS, documents // 4) if split == "train" else 0
     for index in range(documents):
         rng = Random(f"corpus {lang} {split} {seed} {index}")
-        ease = max(0.0, 1.0 - (index - lists) / easy) if easy else 0.0
-        if index < lists or rng.random() < 0.25 * ease:
+        ease = max(0.0, 1.0 - (index - first) / (_EASY * documents)) if split == "train" else 0.0
+        if index < first or (split == "train" and rng.random() < _LIST):
             yield _list(lexicon(lang), rng)
         else:
             yield _story(lang, split, rng, ease)

@@ -55,18 +55,16 @@ def _contradictions(reading: Reading, given: Sequence[Fact]) -> int:
 def written(reading: Reading) -> Grade:
     """Grade a story written from materials: are all used, does it cohere, does it end?"""
     known = reading.known
-    wanted = {name for fact in known.facts for name in fact.slots.values()}
+    wanted = sorted({name for fact in known.facts for name in fact.slots.values()})
     in_claims = {name for claim in reading.claims for name in claim.slots.values()}
     mentioned = {name for _, name in reading.names}
-    used = sum(1.0 if name in in_claims else 0.3 if name in mentioned else 0.0 for name in wanted) / len(
-        wanted
-    )
+    used = [1.0 if name in in_claims else 0.3 if name in mentioned else 0.0 for name in wanted]
     goal = any(claim.kind == "goal" and holds(claim, [known.asked]) for claim in reading.claims)
     scenes = len({claim.kind for claim in reading.claims if claim.kind not in _ENDINGS})
     plot = 0.5 * goal + 0.5 * min(1.0, scenes / 4)
-    honest = max(0.0, 1.0 - 0.3 * reading.foreign(sorted(wanted)) - 0.3 * _contradictions(reading, ()))
-    story = 0.4 * used + 0.35 * _ending(reading, known.asked) + 0.25 * plot
-    return _grade(story * _manner(reading, 30, 40) * (used > 0), honest)
+    honest = max(0.0, 1.0 - 0.3 * reading.foreign(wanted) - 0.3 * _contradictions(reading, ()))
+    story = 0.4 * sum(used) / len(used) + 0.35 * _ending(reading, known.asked) + 0.25 * plot
+    return _grade(story * _manner(reading, 30, 40) * any(used), honest)
 
 
 def continued(reading: Reading) -> Grade:

@@ -1,15 +1,15 @@
 """From rankings and comparisons to the pairs that losses learn from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from typing import Unpack
 
 from heedful.data.store import items, queries
 from heedful.data.store.judgements import decode
-from heedful.data.store.records import Judgement, Where
+from heedful.data.store.records import Event, Judgement, Where
 from heedful.data.store.store import Store
-from heedful.types import Comparison, Preference, Ranking
+from heedful.types import Comparison, Message, Preference, Ranking
 
 
 def pairs(rankings: Iterable[Ranking]) -> Iterator[Comparison]:
@@ -36,16 +36,23 @@ def preferences(store: Store, **where: Unpack[Where]) -> Iterator[Preference]:
     with store.reading() as connection:
         messages = {prompt.id: prompt.messages for prompt in items.get_prompts(connection, None, None)}
         texts = {answer.id: answer.text for answer in items.get_answers(connection, None, None)}
-        for event in queries.current(connection, None, **where):
-            for comparison in told(decode(event)):
-                yield Preference(
-                    messages=messages[comparison.prompt_id],
-                    chosen=texts[comparison.first],
-                    rejected=texts[comparison.second],
-                    strength=float(comparison.preference),
-                    id=str(event.id),
-                    source=comparison.annotator,
-                )
+        yield from spelled_out(queries.current(connection, None, **where), messages, texts)
+
+
+def spelled_out(
+    events: Iterable[Event], messages: Mapping[str, tuple[Message, ...]], texts: Mapping[str, str]
+) -> Iterator[Preference]:
+    """Yield what events tell apart, with the messages of prompts and the texts of answers by id."""
+    for event in events:
+        for comparison in told(decode(event)):
+            yield Preference(
+                messages=messages[comparison.prompt_id],
+                chosen=texts[comparison.first],
+                rejected=texts[comparison.second],
+                strength=float(comparison.preference),
+                id=str(event.id),
+                source=comparison.annotator,
+            )
 
 
 def told(judgement: Judgement) -> list[Comparison]:

@@ -98,14 +98,18 @@ class Store:
         return self._append([(uuid or uuid4(), judgement, client_ms)])[0]
 
     def submit_many(
-        self, judgements: Iterable[Judgement], *, uuids: Iterable[UUID] | None = None
+        self, judgements: Iterable[Judgement], *, uuids: Iterable[UUID] | None = None, complete: bool = True
     ) -> list[Event]:
-        """Store the judgements in one transaction, all or none, and return their events in order."""
+        """Store the judgements in one transaction, all or none, and return their events in order.
+
+        Unless `complete`, a ranking may leave out answers that another run added in the same round.
+        """
         given = list(judgements)
         ids = [uuid4() for _ in given] if uuids is None else list(uuids)
         if len(ids) != len(given):
             raise UserError(f"There are {len(given)} judgements but {len(ids)} UUIDs: give one for each.")
-        return self._append([(uuid, judgement, None) for uuid, judgement in zip(ids, given, strict=True)])
+        submissions = [(uuid, judgement, None) for uuid, judgement in zip(ids, given, strict=True)]
+        return self._append(submissions, complete=complete)
 
     def undo(
         self, target: UUID, annotator: str, *, uuid: UUID | None = None, client_ms: int | None = None
@@ -114,10 +118,12 @@ class Store:
         with self.writing() as connection:
             return events.undo(connection, target, annotator, uuid or uuid4(), client_ms)
 
-    def _append(self, given: list[tuple[UUID, Judgement, int | None]]) -> list[Event]:
+    def _append(
+        self, given: Iterable[tuple[UUID, Judgement, int | None]], *, complete: bool = True
+    ) -> list[Event]:
         drafts = [(uuid, draft(judgement), client_ms) for uuid, judgement, client_ms in given]
         with self.writing() as connection:
-            return events.append(connection, drafts)
+            return events.append(connection, drafts, complete=complete)
 
     def prompts(self, *, ids: Iterable[str] | None = None, round: int | None = None) -> Iterator[Prompt]:
         """Yield prompts in the order of adding; `round` is the one in which they came first."""

@@ -1,0 +1,78 @@
+"""The command line in this process, and the least that its verbs can start from."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.kit import Heedful, Outcome, jsonl
+from heedful import cli
+from heedful.engine.tokenizer import train_bpe
+from heedful.nn import hub
+
+QUESTIONS = ("Who has the lamp?", "Where is the boat?", "Why does Mira wait?", "What did Tom promise?")
+ANSWERS = ("Mira has it.", "It lies in the bay.", "The story does not say.", "He will come back.")
+
+
+@pytest.fixture
+def heedful(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Heedful]:
+    """Run `heedful WORDS...` in this process."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["heedful", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model of a few thousand parameters and its tokenizer."""
+    tokenizer = train_bpe([*QUESTIONS, *ANSWERS], 300)
+    made = hub.new_llama(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        layers=1,
+        heads=2,
+        max_length=64,
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    hub.save_model(folder, made, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scorer(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A reward model with the body of `model`."""
+    folder = tmp_path_factory.mktemp("scorer")
+    hub.save_model(folder, hub.scorer_from(hub.load_model(model), seed=0), hub.load_tokenizer(model))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Path]:
+    """Good files of every kind, by kind."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    asked = [f"{q} {i}" for i in range(8) for q in QUESTIONS]
+    pairs = [(q, ANSWERS[i % 4], ANSWERS[(i + 1) % 4]) for i, q in enumerate(asked)]
+    return {
+        "texts": jsonl(folder / "texts.jsonl", [{"text": f"{q} {a}"} for q, a, _ in pairs]),
+        "conversations": jsonl(folder / "chats.jsonl", [{"prompt": q, "completion": a} for q, a, _ in pairs]),
+        "prompts": jsonl(folder / "prompts.jsonl", [{"prompt": q} for q in asked]),
+        "preferences": jsonl(
+            folder / "preferences.jsonl", [{"prompt": q, "chosen": a, "rejected": b} for q, a, b in pairs]
+        ),
+    }

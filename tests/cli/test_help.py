@@ -1,0 +1,64 @@
+"""The command line's face: light, in the order of the loop, and every verb is real."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from cli.kit import Heedful
+from heedful import __version__, cli
+
+VERBS = ["demo", "loop", "tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "evaluate", "report", "inspect"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "tokenizers",
+    "pydantic",
+    "numpy",
+    "scipy",
+    "sqlalchemy",
+    "yaml",
+    "matplotlib",
+]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["rl", "--help"], ["--version"], ["-h"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys, json\n"
+        "from heedful import cli\n"
+        "sys.argv = ['heedful', *json.loads(sys.argv[1])]\n"
+        "try:\n    cli.main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(words)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_help_lists_the_verbs_in_the_order_of_the_loop(heedful: Heedful) -> None:
+    shown = heedful("--help").out
+    assert re.findall(r"^  ([a-z]+)  +[A-Z]", shown, re.MULTILINE) == VERBS
+
+
+def test_no_words_show_the_help(heedful: Heedful) -> None:
+    ended = heedful()
+    assert "Commands:" in ended.out + ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_the_version(heedful: Heedful) -> None:
+    ended = heedful("--version")
+    assert (ended.code, ended.out) == (0, f"heedful {__version__}\n")
+
+
+@pytest.mark.parametrize("verb", cli.HELP)
+def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str) -> None:
+    stage = import_module(f"heedful.stages.{verb}")
+    assert stage.__doc__
+    for name in (f"{verb.title()}Config", "main", "line"):
+        assert getattr(stage, name).__doc__

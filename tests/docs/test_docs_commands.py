@@ -1,0 +1,74 @@
+"""Commands in the documentation are commands that exist, with settings that exist."""
+
+import re
+import shlex
+import tomllib
+from typing import Any
+
+import docs_kit
+import pytest
+import typer
+
+from heedful import cli, recipes, settings
+from heedful.errors import UserError
+
+GROUP: Any = typer.main.get_command(cli.app)
+WRITTEN = [(docs_kit.name(page), command) for page in docs_kit.PAGES for command in docs_kit.commands(page)]
+
+
+def check_heedful(verb: str, words: list[str]) -> None:
+    """Raise where a verb, an option, a recipe or a setting does not exist."""
+    known = {option for param in GROUP.commands[verb].params for option in param.opts}
+    assert {w for w in words if w.startswith("-")} <= known
+    if verb == "inspect":
+        return
+    plain = [w for w in words if not w.startswith("-")]
+    if verb != "demo":
+        recipes.find(plain.pop(0))
+    settings.check(docs_kit.generator().config_of(verb), settings.parse(plain), what=verb)
+
+
+def check(command: str) -> None:
+    """Raise where a command of the documentation could not be typed."""
+    program, *words = shlex.split(command)
+    if program == "heedful":
+        check_heedful(words[0], words[1:])
+    elif program == "make":
+        targets = re.findall(r"^([\w-]+):", (docs_kit.ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+        assert words[0] in targets
+    elif program == "python":
+        assert (docs_kit.ROOT / words[0]).is_file()
+    else:
+        assert program == "pip"
+        extras = tomllib.loads((docs_kit.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for extra in re.findall(r"heedful\[(\w+)\]", command):
+            assert extra in extras["optional-dependencies"]
+
+
+@pytest.mark.parametrize(("page", "command"), WRITTEN)
+def test_a_written_command_can_be_typed(page: str, command: str) -> None:
+    check(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("heedful fly demo", KeyError),
+        ("heedful loop lokal", UserError),
+        ("heedful loop local promts=x", UserError),
+        ("heedful loop local rl.klcoef=1", UserError),
+        ("heedful sft local lr=1e-5", UserError),
+        ("heedful sft local --fast", AssertionError),
+        ("make tea", AssertionError),
+        ("pip install heedful[moon]", AssertionError),
+        ("python benchmarks/none.py", AssertionError),
+    ],
+)
+def test_the_check_finds_what_does_not_exist(command: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check(command)
+
+
+def test_readme_shows_the_two_commands_of_a_newcomer() -> None:
+    found = list(docs_kit.commands(docs_kit.ROOT / "README.md"))
+    assert found[:2] == ["make demo", "make test"]

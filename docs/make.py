@@ -56,7 +56,7 @@ def with_part(text: str, name: str, part: str) -> str:
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise SystemExit(f"a page has lost its marks {start} and {end}")
-    return f"{before}{start}\n{part}\n{end}{after}"
+    return f"{before}{start}\n\n{part}\n\n{end}{after}"
 
 
 # The command line
@@ -94,6 +94,7 @@ def shared_settings() -> str:
     """The settings that several stages share, described once."""
     return (
         "## Settings of every stage\n\n"
+        "A verb writes to `runs/VERB` unless `output` says otherwise; a loop, to a folder of its run.\n\n"
         f"{settings_table(StageConfig)}\n"
         "## Settings of every stage that makes passes over data\n\n"
         "`pretrain`, `sft`, `reward` and `prefer`, unless their own table says otherwise.\n\n"
@@ -112,6 +113,8 @@ def verb_section(name: str, command: Any) -> str:
         else:
             words.append("key=value ..." if param.name == "words" else param.name.upper())
     text = f"## {name}\n\n{command.help}\n\n```text\n{' '.join([*words, '[OPTIONS]'])}\n```\n"
+    if name == "demo":
+        return f"{text}\nThe settings of [`loop`](#loop), laid over those of the recipe `demo`.\n"
     config = config_of(name)
     if config is None:
         return text + "\n| option | what it does | default |\n|---|---|---|\n" + "\n".join(options) + "\n"
@@ -290,11 +293,10 @@ def first_line(thing: Any) -> str:
 
 def executed(path: Path) -> Any:
     """The notebook with the outputs of a fresh run. Raises nbclient's CellExecutionError where a cell fails."""
-    import nbclient
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False)
+    notebook = import_module("nbformat").read(path, as_version=4)
+    client = import_module("nbclient").NotebookClient(
+        notebook, timeout=600, kernel_name="python3", record_timing=False
+    )
     # Warnings of other packages name folders of the machine that they ran on.
     client.execute(env=os.environ | {"PYTHONWARNINGS": "ignore"})
     notebook.metadata["language_info"] = {"name": "python"}
@@ -304,9 +306,7 @@ def executed(path: Path) -> Any:
 def main() -> None:
     """Write every generated file that has changed, and the notebook if asked."""
     if "--notebook" in sys.argv[1:]:
-        import nbformat
-
-        nbformat.write(executed(NOTEBOOK), NOTEBOOK)
+        import_module("nbformat").write(executed(NOTEBOOK), NOTEBOOK)
         print(f"executed {NOTEBOOK.relative_to(ROOT)}")
     for path, text in generated().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

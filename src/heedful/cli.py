@@ -80,7 +80,8 @@ def _stage(verb: str) -> Any:
         stage = import_module(f"heedful.stages.{verb}")
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
-        values = settings.merge(found.get(verb, {}), settings.parse(words or []))
+        shared = {name: found[name] for name in ("seed", "resume") if name in found}
+        values = settings.merge(shared | found.get(verb, {}), settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
         config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)
         if dry_run:
@@ -92,7 +93,8 @@ def _stage(verb: str) -> Any:
         process.prepare()
         with atomic.lock(config.output):
             result = stage.main(config)
-            record.write(config.output, config)
+            if verb != "report":  # which lies with the run that it is about
+                record.write(config.output, config)
         terminal.say(f"{verb:<10} {stage.line(result)}  ({result['seconds']:.1f} s)")
 
     return command

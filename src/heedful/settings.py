@@ -76,10 +76,12 @@ def build(kind: type[Config], values: Mapping[str, Any], *, what: str) -> Config
 
 def check(kind: type[BaseModel], values: Mapping[str, Any], *, what: str) -> None:
     """Check as `build` does, but let settings be missing: others will add them."""
+    required = {name for name, field in kind.model_fields.items() if field.is_required()} - values.keys()
     try:
-        kind.model_validate(dict(values))
+        # Most of what is required is a path; anything in its place lets pydantic look at the whole.
+        kind.model_validate({**dict.fromkeys(required, "-"), **values})
     except ValidationError as error:
-        fault = next((f for f in error.errors() if f["type"] != "missing"), None)
+        fault = next((f for f in error.errors() if not required.intersection(f["loc"][:1])), None)
         if fault is not None:
             raise _explained(fault, kind, what) from error
 
@@ -92,4 +94,6 @@ def _explained(fault: ErrorDetails, kind: type[BaseModel], what: str) -> UserErr
     if fault["type"] == "missing":
         return UserError(f"{what} needs {name}: add {name}=...")
     message = fault["msg"][0].lower() + fault["msg"][1:]
+    if not name:  # several settings do not go together
+        return UserError(f"{what}: {message.removeprefix('value error, ')}")
     return UserError(f"{what}: {name}={fault['input']!r} is not right: {message}")

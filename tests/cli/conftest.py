@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.kit import Heedful, Outcome, jsonl
+from cli.kit import ANSWERS, QUESTIONS, Heedful, Outcome, Typed, jsonl
 from heedful import cli
 from heedful.engine.tokenizer import train_bpe
 from heedful.nn import hub
-
-QUESTIONS = ("Who has the lamp?", "Where is the boat?", "Why does Mira wait?", "What did Tom promise?")
-ANSWERS = ("Mira has it.", "It lies in the bay.", "The story does not say.", "He will come back.")
 
 
 @pytest.fixture
@@ -63,12 +60,17 @@ def scorer(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> dict[str, Path]:
-    """Good files of every kind, by kind."""
+    """Good files of every kind, by kind, and a judge that likes long answers."""
     folder = tmp_path / "data"
     folder.mkdir()
     asked = [f"{q} {i}" for i in range(8) for q in QUESTIONS]
     pairs = [(q, ANSWERS[i % 4], ANSWERS[(i + 1) % 4]) for i, q in enumerate(asked)]
+    judge = folder / "judge.py"
+    judge.write_text(
+        "def length(prompts, completions, **columns):\n    return [len(c) for c in completions]\n"
+    )
     return {
+        "judge": judge,
         "texts": jsonl(folder / "texts.jsonl", [{"text": f"{q} {a}"} for q, a, _ in pairs]),
         "conversations": jsonl(folder / "chats.jsonl", [{"prompt": q, "completion": a} for q, a, _ in pairs]),
         "prompts": jsonl(folder / "prompts.jsonl", [{"prompt": q} for q in asked]),
@@ -76,3 +78,52 @@ def data(tmp_path: Path) -> dict[str, Path]:
             folder / "preferences.jsonl", [{"prompt": q, "chosen": a, "rejected": b} for q, a, b in pairs]
         ),
     }
+
+
+@pytest.fixture
+def typed(data: dict[str, Path], model: Path, scorer: Path) -> Typed:
+    """What to type for a verb on the little model and files."""
+    short, little = "max_completion_length=8", "tokens_per_step=256"
+    found = {
+        "tokenizer": [f"data={data['texts']}", "vocab_size=300"],
+        "pretrain": [
+            f"data={data['texts']}",
+            f"heldout={data['texts']}",
+            f"tokenizer={model}",
+            "hidden_size=16",
+            "layers=1",
+            "heads=2",
+            little,
+        ],
+        "sft": [f"model={model}", f"data={data['conversations']}", little],
+        "feedback": [
+            f"model={model}",
+            f"prompts={data['prompts']}",
+            f"judge={data['judge']}:length",
+            short,
+        ],
+        "reward": [f"model={model}", f"data={data['preferences']}", little],
+        "rl": [
+            f"model={model}",
+            f"reward={scorer}",
+            f"prompts={data['prompts']}",
+            "iterations=2",
+            "prompts_per_step=4",
+            short,
+        ],
+        "prefer": [f"model={model}", f"data={data['preferences']}", little],
+        "evaluate": [
+            f"models.before={model}",
+            f"models.after={model}",
+            f"prompts={data['prompts']}",
+            f"heldout={data['conversations']}",
+            f"reward={scorer}",
+            short,
+        ],
+    }
+
+    def line(verb: str, output: Path) -> list[str]:
+        here = [f"store={output.parent / 'feedback.db'}"] if verb == "feedback" else []
+        return [verb, "local", *found[verb], *here, f"output={output}"]
+
+    return line

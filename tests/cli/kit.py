@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+QUESTIONS = ("Who has the lamp?", "Where is the boat?", "Why does Mira wait?", "What did Tom promise?")
+ANSWERS = ("Mira has it.", "It lies in the bay.", "The story does not say.", "He will come back.")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -17,6 +20,7 @@ class Outcome:
 
 
 Heedful = Callable[..., Outcome]
+Typed = Callable[[str, Path], list[str]]
 
 
 def tree(folder: Path) -> dict[str, int]:

@@ -37,6 +37,8 @@ WORDS = [
     ("loop small evaluate.slots=0", r"evaluate: slots=0 is not right: .*greater than 0"),
     ("loop small seed=one", r"loop: seed='one' is not right: .*valid integer"),
     ("loop small rounds=0", r"loop: rounds=0 is not right: .*greater than or equal to 1"),
+    ("loop small rl.num_mini_batches=99", r"rl: num_mini_batches is larger than prompts_per_step: lower it"),
+    ("loop small pretrain.heads=3", r"pretrain: hidden_size=64 is no multiple of twice heads=3: change one"),
     ("loop small lang=fr", r"loop: lang='fr' is not right: .*'en' or 'zh'"),
     ("loop small rl=3", r"loop: rl=3 is not right: .*valid dictionary"),
     ("loop small rl.a=1 rl.a.b=1", r"'rl\.a\.b' sets a part of 'a', which was given a value of its own"),
@@ -56,6 +58,7 @@ WORDS = [
     ("sft local model=MODEL data=CHATS epochs=two", r"sft: epochs='two' is not right: .*valid number"),
     ("sft local model=./none data=CHATS", r"'\./none' is not a folder: give the one that holds config\.json|tokenizer"),
     ("sft local model=nowhere data=CHATS", r"'nowhere' is not a folder"),
+    ("sft local model=runs/nowhere data=CHATS", r"cannot load 'runs/nowhere' from the hub, and there is no"),
     ("sft local model=DATA data=CHATS", r"'.*data' has no .*json: give a folder in the Hugging Face layout"),
     ("sft local model=MODEL data=CHATS max_length=4", r"all 32 dialogues are longer than max_length=4 tokens"),
     ("sft local model=MODEL data=CHATS heldout=none.jsonl", r"There is no file 'none\.jsonl'"),
@@ -64,14 +67,15 @@ WORDS = [
     ("tokenizer local data=none.txt", r"There is no file 'none\.txt'"),
     ("pretrain local data=TEXTS heldout=TEXTS tokenizer=DATA", r"has no tokenizer\.json"),
     ("reward local model=MODEL data=P max_length=5", r"longer than max_length=5"),
-    ("reward local model=MODEL data=ONE", r"1 prompts are too few to hold 10% of them out"),
+    ("reward local model=MODEL data=ONE", r"1 prompts are too few to hold some of them out"),
     ("prefer local model=MODEL data=CHATS", r"chats\.jsonl, line 1 .*column"),
     ("prefer local model=MODEL data=ONE", r"1 prompts are too few"),
     ("rl local model=MODEL reward=SCORER prompts=PROMPTS max_completion_length=64", r"none of the 32 prompts leaves"),
+    ("rl local model=MODEL reward=MODEL prompts=PROMPTS", r"holds no weights of the right shape for score\.weight"),
     ("rl local model=MODEL reward=nowhere prompts=PROMPTS", r"'nowhere' is not a folder"),
     ("evaluate local models={} prompts=PROMPTS", r"evaluate: models=\{\} is not right"),
-    ("evaluate local models.a=MODEL models.b=nowhere prompts=PROMPTS", r"'nowhere' is not a folder"),
-    ("feedback local model=MODEL prompts=PROMPTS store=no/such/dir.db judge=world", r"There is no folder .*no/such"),
+    ("evaluate local models.a=MODEL models.b=nowhere prompts=PROMPTS SHORT", r"'nowhere' is not a folder"),
+    ("feedback local model=MODEL prompts=PROMPTS store=no/such/f.db judge=world SHORT", r"There is no folder .*such"),
     ("feedback local model=MODEL prompts=PROMPTS store=f.db judge=a.py:f", r"judge file 'a\.py' does not exist"),
     ("inspect none.jsonl MODEL", r"There is no file 'none\.jsonl'"),
     ("inspect CHATS nowhere", r"'nowhere' is not a folder"),
@@ -93,9 +97,10 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows: list[dict[str, Any]] = [{"prompt": "Who?", "completion": "Mira.", "weight": 0}] * 3
-    named = {
+    named: dict[str, object] = {
         "MODEL": model,
         "SCORER": scorer,
+        "SHORT": "max_completion_length=8",
         "DATA": tmp_path / "data",
         "CHATS": data["conversations"],
         "TEXTS": data["texts"],
@@ -216,7 +221,16 @@ def without(model: Path, folder: Path, name: str, **changes: Any) -> Path:
         ),
         ("config.json", {"model_type": "no-such-model"}, r"cannot load '.*broken'"),
         ("config.json", {"hidden_size": "wide"}, r"cannot load '.*broken'"),
-        ("config.json", {"hidden_size": 24}, r"cannot load '.*broken'"),
+        (
+            "config.json",
+            {"hidden_size": 24},
+            r"broken' holds no weights of the right shape for model.* and \d+ more",
+        ),
+        (
+            "config.json",
+            {"num_hidden_layers": 2},
+            r"broken' holds no weights of the right shape for model\.layers\.1",
+        ),
     ],
 )
 def test_a_broken_model_is_one_sentence(

@@ -162,9 +162,13 @@ def test_when_all_are_damaged_there_is_none(tmp_path: Path) -> None:
 
 
 def test_strangers_are_neither_read_nor_removed(tmp_path: Path) -> None:
-    strangers = ["partial-checkpoint-99", "old-checkpoint-98", "97", "checkpoint-", "checkpoint-96x"]
+    ours = [
+        "partial-checkpoint-99",
+        "old-checkpoint-98",
+    ]  # left over by deaths: not read, removed with the rest
+    strangers = ["97", "checkpoint-", "checkpoint-96x", "my-checkpoint-93"]
     saved_at(tmp_path / "other", 5)
-    for name in strangers:
+    for name in ours + strangers:
         (tmp_path / "other" / "checkpoint-5").rename(tmp_path / name)
         saved_at(tmp_path / "other", 5)
     (tmp_path / "checkpoint-95").mkdir()

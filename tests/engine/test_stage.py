@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from heedful.data import atomic
+from heedful.engine import checkpoint
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step
 from heedful.engine.optim import Optimizer
@@ -146,11 +147,12 @@ def test_a_changed_file_is_named(folder: Path) -> None:
         run(config(folder))
 
 
-def test_resume_false_discards_checkpoints(folder: Path) -> None:
+@pytest.mark.parametrize("learning_rate", [0.1, 0.2])
+def test_resume_false_discards_checkpoints(folder: Path, learning_rate: float) -> None:
     with pytest.raises(Killed):
         run(config(folder), die_after=2)
     log: list[int] = []
-    run(config(folder, learning_rate=0.2, resume=False), log=log)
+    run(config(folder, learning_rate=learning_rate, resume=False), log=log)
     assert log == [0, 1, 2, 3, 4]
     assert steps_written(folder) == [0, 1, 2, 3, 4]
 
@@ -274,3 +276,13 @@ def test_a_folder_is_its_names_and_contents(tmp_path: Path) -> None:
             (tmp_path / "x" / name).write_text(text)
         seen.add(fingerprint(tmp_path / "x"))
     assert len(seen) == 5
+
+
+def test_checkpoints_that_outlived_the_end_are_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A death between the record of the result and their removal."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "discard", lambda folder: None)
+        run(config(folder))
+    assert list((folder / "out").glob("checkpoint-*"))
+    run(config(folder))
+    assert sorted(p.name for p in (folder / "out").iterdir()) == ["metrics.jsonl", "model", "stage.json"]

@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
@@ -21,11 +23,32 @@ _DURABLE = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 def live(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Run `function` in a process of its own and return its exit code (negative: the signal that ended it)."""
-    process = CONTEXT.Process(target=_quietly, args=(function, args, kwargs))
+    with tempfile.NamedTemporaryFile("r") as errors:
+        code = ended(start(errors.name, function, *args, **kwargs))
+        print(errors.read())  # shown by pytest if the test fails
+    return code
+
+
+def start(errors: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseProcess:
+    """Begin to run `function` in a process of its own; what it says goes to the file `errors`."""
+    process = CONTEXT.Process(target=_quietly, args=(errors, function, args, kwargs))
     process.start()
+    return process
+
+
+def ended(process: BaseProcess) -> int:
+    """Wait for the end of a process and return its exit code."""
     process.join()
     assert process.exitcode is not None
     return process.exitcode
+
+
+def killed_after(seconds: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    """Run `function`, and kill its process when `seconds` have passed."""
+    process = start(os.devnull, function, *args, **kwargs)
+    process.join(seconds)
+    process.kill()
+    return ended(process)
 
 
 def killed_at_call(n: int, target: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -41,12 +64,14 @@ def killed_at_write(n: int, function: Callable[..., Any], *args: Any, **kwargs: 
     return live(_with_disk_trap, n, function, args, kwargs)
 
 
-def _quietly(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _quietly(
+    errors: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     import torch
 
     torch.set_num_threads(1)
-    with open(os.devnull, "w") as null:
-        os.dup2(null.fileno(), 2)
+    with open(errors, "w") as file:
+        os.dup2(file.fileno(), 2)
     function(*args, **kwargs)
 
 

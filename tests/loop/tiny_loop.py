@@ -25,6 +25,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+OFTEN = {f"{stage}__save_every": 0 for stage in ("pretrain", "sft", "reward", "prefer", "rl")}
+"""A checkpoint after each step."""
+
+
 def words(**more: Any) -> list[str]:
     """SETTINGS as they are typed: key=value."""
     found = [f"{stage}.{key}={value}" for stage, values in SETTINGS.items() for key, value in values.items()]

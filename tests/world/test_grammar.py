@@ -9,6 +9,7 @@ from heedful.world import grammar, story
 from heedful.world.grammar import Fact, reader
 from heedful.world.languages import lexicon
 from heedful.world.lexicon import KINDS
+from heedful.world.reading import read
 from heedful.world.tasks import Truth
 
 LANGS: tuple[Lang, ...] = ("en", "zh")
@@ -40,8 +41,6 @@ def test_every_wording_of_a_fact_is_read_back_as_that_fact(lang: Lang, kind: str
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_a_passage_is_read_back_as_the_facts_that_it_tells(lang: Lang) -> None:
-    from heedful.world.reading import read
-
     lex = lexicon(lang)
     for index in range(300):
         rng = Random(index)

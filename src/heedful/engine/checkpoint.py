@@ -23,6 +23,7 @@ from heedful.engine.optim import Optimizer
 
 SCHEMA = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
+_LEFT_OVER = re.compile(r"(partial|old)-checkpoint-\d+")
 _FILES = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
 
@@ -76,7 +77,7 @@ def save(
         (partial / "manifest.json").write_text(json.dumps(manifest))
     older = [path for number, path in _found(folder) if number < step]
     for path in older[keep - 1 :]:
-        shutil.rmtree(path)
+        _remove(path)
 
 
 def latest(folder: Path, *, identity: str = "") -> Checkpoint | None:
@@ -95,9 +96,20 @@ def exist(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove all checkpoints."""
+    """Remove all checkpoints, and what deaths left of some."""
     for _, path in _found(folder):
-        shutil.rmtree(path)
+        _remove(path)
+    for path in folder.glob("*-checkpoint-*"):
+        if _LEFT_OVER.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; if it is killed meanwhile, what is left has a name that tells it from a stranger."""
+    doomed = path.with_name(f"old-{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _found(folder: Path) -> list[tuple[int, Path]]:

@@ -64,12 +64,12 @@ def fits(tokenizer: Any, preference: Preference, max_length: int) -> bool:
 def split(
     preferences: Sequence[Preference], ratio: float, seed: int
 ) -> tuple[list[Preference], list[Preference]]:
-    """Split by prompt, never by row: (train, held out); UserError if there are too few prompts for both."""
+    """Split by prompt, never by row: (train, held out), neither of them empty."""
     return _split(preferences, ratio, seed)
 
 
 def split_prompts(prompts: Sequence[Prompt], ratio: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
-    """Split prompts by their content: (train, held out); UserError if there are too few for both."""
+    """Split prompts by their content: (train, held out), neither of them empty."""
     return _split(prompts, ratio, seed)
 
 
@@ -77,18 +77,19 @@ Asked = TypeVar("Asked", Preference, Prompt)
 
 
 def _split(rows: Sequence[Asked], ratio: float, seed: int) -> tuple[list[Asked], list[Asked]]:
-    unseen = [held_out(row.messages, ratio, seed) for row in rows]
-    if len(set(unseen)) < 2:
-        found = len({row.messages for row in rows})
-        raise UserError(f"{found} prompts are too few to hold {ratio:.0%} of them out: give more data")
-    train = [row for row, out in zip(rows, unseen, strict=True) if not out]
-    return train, [row for row, out in zip(rows, unseen, strict=True) if out]
+    """Whether a dialogue is held out depends on its content and the seed alone, unless one side stayed empty."""
+    places = {row.messages: _place(row.messages, seed) for row in rows}
+    if len(places) < 2:
+        raise UserError(f"{len(places)} prompts are too few to hold some of them out: give more data")
+    lowest, *_, highest = sorted(places.values())
+    cut = min(max(ratio * 2.0**63, lowest + 1), highest)
+    train = [row for row in rows if places[row.messages] >= cut]
+    return train, [row for row in rows if places[row.messages] < cut]
 
 
-def held_out(messages: tuple[Message, ...], ratio: float, seed: int) -> bool:
-    """Whether a dialogue belongs to the held-out share; depends on its content and the seed alone."""
-    content = [(m.role, m.content) for m in messages]
-    return key("heldout", seed, content) < ratio * 2.0**63
+def _place(messages: tuple[Message, ...], seed: int) -> int:
+    """Where a dialogue lies among all that could be: evenly spread over [0, 2^63)."""
+    return key("heldout", seed, [(m.role, m.content) for m in messages])
 
 
 def with_reference(model: Any, trees: Sequence[Tree]) -> list[Tree]:

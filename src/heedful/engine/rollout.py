@@ -109,7 +109,7 @@ class Rollouts:
         sequence_kl = divergence.sum(1)
         self.metrics = {
             "reward": float(scores.mean()),
-            "reward_std": float(scores.std()),
+            "reward_std": float(scores.std(correction=0)),
             "kl": float(sequence_kl.mean()),
             "kl_k3": float((kl.k3(logp, ref_logp) * mask).sum(1).mean()),
             "kl_coef": self.kl_coef,
@@ -148,4 +148,4 @@ def padded(rows: Sequence[Tensor]) -> Tensor:
 
 def explained(values: Tensor, returns: Tensor) -> float:
     """The share of the returns' variance that the critic explains."""
-    return 1.0 - float((returns - values).var() / returns.var().clamp_min(1e-8))
+    return 1.0 - float((returns - values).var(correction=0) / returns.var(correction=0).clamp_min(1e-8))

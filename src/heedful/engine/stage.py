@@ -81,9 +81,10 @@ class Stage:
         if not self.config.resume:
             return None
         same = old["identity"] == self.identity
-        if "result" in old:
-            return dict(old["result"]) if same else None
-        if not same and checkpoint.exist(self.folder):
+        if "result" in old and same:
+            checkpoint.discard(self.folder)  # in case of a death between the two steps of `finish`
+            return dict(old["result"])
+        if "result" not in old and not same and checkpoint.exist(self.folder):
             raise UserError(
                 f"'{self.folder}' holds checkpoints of an unfinished {self.name} run with other settings "
                 f"({difference(old['identity'], self.identity, self.inputs)}): finish it, choose another output, "

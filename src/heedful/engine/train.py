@@ -90,6 +90,9 @@ def train(
         seed=config.seed,
         shuffle=config.shuffle,
     )
+    for number, chosen in enumerate(order):
+        if not any(trees[i].weight for i in chosen):
+            raise UserError(f"step {number} has nothing to learn from: every example in it has weight 0")
     optimizer = new_optimizer(model, config)
     factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
 

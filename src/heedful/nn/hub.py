@@ -31,21 +31,39 @@ def _load(kind: Any, source: str | Path, *, needs: str = "config.json", **kwargs
         raise UserError(f"'{source}' has no {needs}: give a folder in the Hugging Face layout")
     try:
         return kind.from_pretrained(str(source), trust_remote_code=False, **kwargs)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot load '{source}': {first}") from error
+    except Exception as error:  # a damaged file can make any part of the libraries fail in its own way
+        why = " ".join(str(error).split()) or type(error).__name__
+        where = "" if path.is_dir() else " from the hub, and there is no such folder"
+        raise UserError(f"cannot load '{source}'{where}: {why[:200]}") from error
+
+
+def _load_weights(kind: Any, source: str | Path, **kwargs: Any) -> Any:
+    """Load a model of which every weight is in the file; transformers would draw the missing ones at random."""
+    model, info = _load(
+        kind,
+        source,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **kwargs,
+    )
+    wrong = sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])])
+    if wrong:
+        raise UserError(
+            f"'{source}' holds no weights of the right shape for {wrong[0]}"
+            f"{f' and {len(wrong) - 1} more' if wrong[1:] else ''}: they belong to another model"
+        )
+    return without_dropout(model)
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
     """Load a causal language model from a folder in the Hugging Face layout, or by hub name."""
-    model = _load(AutoModelForCausalLM, source, dtype=dtype, use_safetensors=True)
-    return without_dropout(model)
+    return _load_weights(AutoModelForCausalLM, source, dtype=dtype)
 
 
 def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
     """Load a reward model: sequence classification with one label."""
-    model = _load(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1, use_safetensors=True)
-    return without_dropout(model)
+    return _load_weights(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1)
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

@@ -90,7 +90,8 @@ def _manners(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Cautio
         yield Caution("longer" if length > usual else "shorter", {"policy": policy, **values})
     again = _value(figures, f"{policy}/repetition")
     usual = _value(figures, f"{outcome.baseline}/repetition")
-    if again is not None and usual is not None and again > max(REPEATED * usual, REPEATED_AT_LEAST):
-        if policy != outcome.baseline:
-            values = {"share": digits.percent(again), "usual": digits.percent(usual)}
-            yield Caution("repetition", {"policy": policy, **values})
+    if policy == outcome.baseline or again is None or usual is None:
+        return
+    if again > max(REPEATED * usual, REPEATED_AT_LEAST):
+        values = {"share": digits.percent(again), "usual": digits.percent(usual)}
+        yield Caution("repetition", {"policy": policy, **values})

@@ -15,10 +15,12 @@ def number(value: float) -> str:
     """Three significant digits, thousands with commas."""
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    if value == 0:
-        return "0"
     size = abs(value)
-    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 4}f}"
+    if size < 5e-5:
+        return "0"
+    if size < 0.1:
+        return f"{value:.4f}".rstrip("0")
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2}f}"
 
 
 def value_of(figure: Mapping[str, Any]) -> str:

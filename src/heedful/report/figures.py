@@ -39,6 +39,7 @@ MEASURES = {
     "kl": ("kl", "nats"),
     "reward": ("reward", "score"),
     "judge/total": ("grade", "grade"),
+    "judge/correct": ("correct", "share"),
     "heldout_perplexity": ("heldout_perplexity", "perplexity"),
 }
 MODES = {"sampled": "", "greedy": "_greedy"}

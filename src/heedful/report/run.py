@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import UserError
+from heedful.types import Lang
 
 STAGES = ("world", "tokenizer", "pretrain", "sft", "feedback", "reward", "prefer", "rl", "evaluate")
 Row = Mapping[str, Any]
@@ -60,7 +61,7 @@ class Run:
         return total
 
     @property
-    def lang(self) -> str:
+    def lang(self) -> Lang:
         """The language that the run was told to speak."""
         return "zh" if self.record.get("config", {}).get("lang") == "zh" else "en"
 

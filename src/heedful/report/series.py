@@ -36,13 +36,14 @@ def thinned(x: Floats, y: Floats, most: int = MOST) -> tuple[Floats, Floats]:
 
 
 def smoothed(y: Floats) -> Floats:
-    """An exponential mean over about a thirtieth of the curve, without the pull of its start (Adam's correction)."""
-    decay = 1 - 1 / max(1.0, len(y) / 30)
-    total, weight, out = 0.0, 0.0, np.empty_like(y)
-    for i, value in enumerate(y):
-        total, weight = decay * total + value, decay * weight + 1
-        out[i] = total / weight
-    return out
+    """A centred mean over about a twentieth of the curve; fewer neighbours count at its ends."""
+    half = len(y) // 40
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    place = np.arange(len(y))
+    reach = np.minimum(half, np.minimum(place, place[::-1]))
+    low, high = place - reach, place + reach + 1
+    means: Floats = (total[high] - total[low]) / (high - low)
+    return means
 
 
 def iterations(rows: Sequence[Row]) -> list[dict[str, Any]]:

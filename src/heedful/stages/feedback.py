@@ -35,6 +35,7 @@ class FeedbackConfig(StageConfig):
     round: int = Field(1, ge=1)
     max_prompts: int = Field(1000, gt=1)
     answers_per_prompt: int = Field(4, ge=2, le=9)
+    borrowed: int = Field(0, ge=0, le=4)
     temperature: float = Field(1.0, gt=0)
     max_completion_length: int = Field(64, gt=0)
     annotators: int = Field(8, gt=0)
@@ -110,15 +111,23 @@ def asked(config: FeedbackConfig, policy: Policy) -> list[Prompt]:
 
 
 def sampled(config: FeedbackConfig, policy: Policy, prompts: Sequence[Prompt]) -> Candidates:
-    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing."""
+    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing.
+
+    `borrowed` further answers were given to other prompts: to judge them is to say that an answer must fit its
+    prompt, without which a reward model likes what is good anywhere ("the story does not say").
+    """
     how = Sampling(config.max_completion_length, config.temperature)
     seed = (config.seed, "feedback", config.round)
     with terminal.progress("sample", 1):
         answered = policy.answer(prompts, how, seed=seed, n=config.answers_per_prompt, slots=config.slots)
     name = f"round-{config.round}"
     found = []
-    for prompt, row in zip(prompts, answered, strict=True):
-        finished = dict(zip(row.texts, (s.finished for s in row.samples), strict=True))
+    for number, prompt in enumerate(prompts):
+        others = [answered[(number + turn) % len(answered)] for turn in range(1, config.borrowed + 1)]
+        said = [
+            (t, s.finished) for t, s in zip(answered[number].texts, answered[number].samples, strict=True)
+        ]
+        finished = dict([*said, *((a.texts[0], a.samples[0].finished) for a in others)])
         answers = [
             Answer(f"{key('answer', config.round, prompt.id, text):016x}", prompt.id, text, name, stopped)
             for text, stopped in finished.items()

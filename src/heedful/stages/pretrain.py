@@ -2,10 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heedful.data import atomic
 from heedful.data.formats import read_texts
@@ -32,6 +32,14 @@ class PretrainConfig(TrainingConfig):
     learning_rate: float = Field(3e-3, gt=0)
     optimizer: Literal["adamw", "muon"] = "muon"
     max_length: int = Field(512, gt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_model(self) -> Self:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size={self.hidden_size} is no multiple of twice heads={self.heads}: change one"
+            )
+        return self
 
 
 def main(config: PretrainConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from heedful.engine.reward_model import RewardModel
 from heedful.engine.score import sequence_columns
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, train
+from heedful.errors import UserError
 from heedful.losses.reward import accuracy, bradley_terry
 from heedful.nn import hub
 from heedful.tasks.judge import find_judge, judge_code
@@ -46,6 +47,8 @@ def main(config: RewardConfig) -> dict[str, Any]:
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)
     unseen = [p for p in unseen if fits(tokenizer, p, config.max_length)]
+    if not unseen:
+        raise UserError(f"all held-out preferences are longer than max_length={config.max_length}: raise it")
     judge = find_judge(config.judge) if config.judge else None
     prompts = read_prompts(config.prompts) if config.prompts else []
     for _ in train(stage, scorer, learnt.trees, bradley_terry, config, watch={"accuracy": accuracy}):

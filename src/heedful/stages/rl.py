@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heedful.data import atomic
 from heedful.data.formats import read_prompts
@@ -56,6 +56,12 @@ class RlConfig(StageConfig):
     missing_eos_penalty: float = Field(1.0, ge=0)
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
+
+    @model_validator(mode="after")
+    def _no_mini_batch_is_empty(self) -> Self:
+        if self.prompts_per_step < self.num_mini_batches:
+            raise ValueError("num_mini_batches is larger than prompts_per_step: lower it")
+        return self
 
 
 def main(config: RlConfig) -> dict[str, Any]:

@@ -164,6 +164,8 @@ ENGLISH = Lexicon(
         "and": (", ", " and "),
         "goal_words": ("{v} {t}",),
         "ask": ("{story}\n{question}",),
+        "true": ("That is true.",),
+        "false": ("That is false.",),
         "abstain": ("the story does not say ", "I do not know "),
         "unknown": ("I do not know", "the story does not say", "I cannot tell"),
         "vague": (

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from heedful.types import Grade
 from heedful.world.grammar import Fact, Sentence, holds, reader
 from heedful.world.languages import lexicon
 from heedful.world.lexicon import KINDS
@@ -91,6 +92,11 @@ def stated(reading: Reading) -> tuple[list[Fact], list[Fact]]:
             if claim not in side:
                 side.append(claim)
     return true, false
+
+
+def graded(helpful: float, honest: float, harmless: float = 1.0) -> Grade:
+    """A grade whose total is the helpfulness, cut for dishonesty and harm; nothing helps that says nothing."""
+    return Grade(helpful, honest, harmless, helpful * (0.2 + 0.8 * honest) * (0.1 + 0.9 * harmless))
 
 
 def nearness(value: float, ideal: float, width: float) -> float:

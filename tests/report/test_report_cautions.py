@@ -1,0 +1,81 @@
+"""Each rule fires on one side of its threshold and not on the other."""
+
+from typing import Any
+
+import fake_run
+import pytest
+
+from heedful.report import cautions, figures
+from heedful.report.run import StageRun
+
+
+def fired(change: dict[str, dict[str, Any]] | None = None, **reward: Any) -> list[tuple[str, str]]:
+    """The rules that fire on an evaluation with some figures changed, each with its policy."""
+    results = {
+        "evaluate": fake_run.evaluation(change=change),
+        "reward": fake_run.reward_result() | reward,
+    }
+    stages = {name: StageRun(name, None, {}, result, ()) for name, result in results.items()}  # type: ignore[arg-type]
+    found = cautions.find(figures.of_stages(stages), figures.outcome(stages))
+    return [(c.rule, c.values.get("policy", "")) for c in found]
+
+
+def value(number: float) -> dict[str, Any]:
+    return fake_run.mean(number, 0.01)
+
+
+def test_a_good_run_has_no_warnings() -> None:
+    assert fired() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "quiet", "loud", "rule"),
+    [
+        ("stopped", 0.95, 0.949, "stop"),
+        ("kl", 20.0, 20.1, "kl"),
+        ("length", 21.4 * 1.5, 21.4 * 1.51, "longer"),
+        ("length", 21.4 * 0.5, 21.4 * 0.49, "shorter"),
+        ("repetition", 0.024, 0.025, "repetition"),
+    ],
+)
+def test_thresholds(key: str, quiet: float, loud: float, rule: str) -> None:
+    assert fired({"rl": {key: value(quiet)}}) == []
+    assert fired({"rl": {key: value(loud)}}) == [(rule, "rl")]
+
+
+def test_repetition_that_nobody_would_notice_is_no_warning() -> None:
+    rare = {"sft": {"repetition": value(0.001)}, "prefer": {"repetition": value(0.001)}}
+    assert fired(rare | {"rl": {"repetition": value(0.009)}}) == []
+    assert fired(rare | {"rl": {"repetition": value(0.011)}}) == [("repetition", "rl")]
+
+
+def test_a_reward_model_behind_the_annotators_on_the_same_pairs() -> None:
+    assert fired(accuracy_on_the_same_pairs=fake_run.share(0.712, 900)) == []
+    assert fired(accuracy_on_the_same_pairs=fake_run.share(0.709, 900)) == [("accuracy", "")]
+    assert fired(accuracy_on_the_same_pairs=None, heldout_accuracy=fake_run.share(0.7, 900)) == [
+        ("accuracy", "")
+    ]
+
+
+def test_gold_falls_while_the_reward_model_sees_a_gain() -> None:
+    falls = {"win_rate/judge/total": fake_run.share(0.49, 1100) | {"ties": 0.2}}
+    assert fired({"rl": falls}) == [("overoptimised", "rl")]
+    doubtful = {"win_rate/reward": fake_run.share(0.51, 1100) | {"ties": 0.0}}
+    assert fired({"rl": falls | doubtful}) == []
+
+
+def test_a_task_below_the_baseline_beyond_and_within_chance() -> None:
+    def task(rate: float) -> dict[str, Any]:
+        return {"prefer": {"win_rate/judge/total/question": fake_run.share(rate, 220) | {"ties": 0.1}}}
+
+    assert fired(task(0.5)) == []
+    assert fired(task(0.49)) == [("task_by_chance", "prefer")]
+    assert fired(task(0.40)) == [("task_below", "prefer")]
+
+
+def test_more_than_a_third_of_ties() -> None:
+    def ties(share: float) -> dict[str, Any]:
+        return {"rl": {"win_rate/judge/total": fake_run.share(0.7, 1100) | {"ties": share}}}
+
+    assert fired(ties(0.33)) == []
+    assert fired(ties(0.34)) == [("ties", "rl")]

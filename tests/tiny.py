@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers as hf
+
 from heedful.engine.batch import Pair, Tree, answer_node, prompt_node
 from heedful.nn.hub import without_dropout
 
@@ -71,7 +72,10 @@ def llama(**kwargs: Any) -> Any:
     return model(configs()["llama"], **kwargs)
 
 
-def trees(seed: int = 0, shapes: tuple[tuple[int, tuple[int, ...]], ...] = ((7, (3, 9)), (2, (1,)), (12, (4, 4, 6)))) -> list[Tree]:
+SHAPES = ((7, (3, 9)), (2, (1,)), (12, (4, 4, 6)))
+
+
+def trees(seed: int = 0, shapes: tuple[tuple[int, tuple[int, ...]], ...] = SHAPES) -> list[Tree]:
     """Random prompts with branches; all pairs of neighbouring branches."""
     rng = np.random.default_rng(seed)
 

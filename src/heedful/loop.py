@@ -19,6 +19,7 @@ from heedful.engine.pairs import split_prompts
 from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
 from heedful.nn import hub
+from heedful.stages import report
 from heedful.tasks.judge import find_judge
 from heedful.types import Lang
 
@@ -99,6 +100,7 @@ def run(config: LoopConfig) -> dict[str, Any]:
         for number in range(1, config.rounds + 1):
             policy = _round(config, inputs, number, start, policy)
         result = _stage(config, "report", output, {"run": output, "command": record.command()})
+        terminal.console.print(report.table(result))
     terminal.say(f"report     {output / 'report.html'}  ({time.perf_counter() - began:.0f} s)")
     return result
 
@@ -161,7 +163,7 @@ def _from_world(config: LoopConfig) -> Inputs:
     output, world = config.output, config.output / "world"
     _stage(config, "world", world, {"lang": config.lang})
     text = world / "text.jsonl"
-    _stage(config, "tokenizer", output / "tokenizer", {"data": text})
+    _stage(config, "tokenizer", output / "tokenizer", {"data": text, "words": world / "names.txt"})
     tokenizer = output / "tokenizer" / "tokenizer"
     given = {"data": text, "heldout": world / "heldout_text.jsonl", "tokenizer": tokenizer}
     _stage(config, "pretrain", output / "pretrain", given)

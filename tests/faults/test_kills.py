@@ -74,7 +74,7 @@ def test_sigterm_stops_at_once_and_the_same_command_continues(
     tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     folder, said = tmp_path / "run", tmp_path / "said"
-    words = ["loop", "small", f"output={folder}", *tiny_loop.words(**tiny_loop.OFTEN)]
+    words = ["loop", str(tiny_loop.recipe(tmp_path)), f"output={folder}", *tiny_loop.words(**tiny_loop.OFTEN)]
     process = lives.start(str(said), command, *words)
     while process.is_alive() and not (folder / "pretrain" / "checkpoint-3").exists():
         time.sleep(0.005)
@@ -91,7 +91,7 @@ def test_sigterm_stops_at_once_and_the_same_command_continues(
 def test_the_real_command_is_killed_and_started_again(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     """Processes with nothing shared, as a user has them."""
     folder = tmp_path / "run"
-    line = [sys.executable, "-m", "heedful", "loop", "small", f"output={folder}"]
+    line = [sys.executable, "-m", "heedful", "loop", str(tiny_loop.recipe(tmp_path)), f"output={folder}"]
     line += tiny_loop.words(**tiny_loop.OFTEN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for place in ("pretrain/checkpoint-3", "round-1/rl/checkpoint-4"):

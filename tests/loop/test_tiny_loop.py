@@ -207,9 +207,8 @@ def test_the_same_settings_give_the_same_world_and_another_seed_another(tmp_path
 @pytest.fixture
 def own_files(tmp_path: Path, folder: Path) -> dict[str, Any]:
     """A user's model and files, taken from a finished loop, with settings that keep it small."""
-    small = {k: v for k, v in tiny_loop.SETTINGS.items() if k not in ("world", "tokenizer", "pretrain")}
     return {
-        **small,
+        **tiny_loop.SETTINGS,
         "output": tmp_path / "run",
         "model": str(folder / "pretrain" / "model"),
         "prompts": folder / "world" / "prompts.jsonl",

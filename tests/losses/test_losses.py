@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+
 from heedful import losses
 from heedful.losses import advantage, bind, kl, policy, preference, reward, supervised
 
@@ -106,7 +107,9 @@ def test_kl_estimators_golden() -> None:
     close(kl.k3(logp, ref), [math.e - 2, 13.0, 28.0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(3.0, 0.148464), (6.0, 0.15), (7.0, 0.15128), (30.0, 0.151536)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(3.0, 0.148464), (6.0, 0.15), (7.0, 0.15128), (30.0, 0.151536)]
+)
 def test_kl_controller_golden(value: float, expected: float) -> None:
     found = kl.adapted(0.15, value, target=6.0, episodes=512, horizon=10_000)
     assert found == pytest.approx(expected, abs=1e-6)

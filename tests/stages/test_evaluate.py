@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from heedful.stages.evaluate import compare, promoted, repetition, win_rate
 from heedful.types import Message, Prompt
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from heedful import World
 from heedful.errors import UserError
 from heedful.tasks.judge import find_judge
@@ -16,7 +17,9 @@ ANSWERS = [Answer("a", "p", "hello"), Answer("b", "p", "good morning to you"), A
 
 def test_a_function_orders_answers_with_ties(tmp_path: Path) -> None:
     file = tmp_path / "judge.py"
-    file.write_text("def short(prompts, completions, wanted):\n    return [-float(len(c)) for c in completions]\n")
+    file.write_text(
+        "def short(prompts, completions, wanted):\n    return [-float(len(c)) for c in completions]\n"
+    )
     (annotator,) = people(f"{file}:short", 8, seed=0)
     assert isinstance(annotator, FunctionAnnotator)
     assert annotator.rank(PROMPT, ANSWERS).order == (("a", "c"), ("b",))

@@ -145,10 +145,9 @@ def _conversation(row: Row, shape: Shape) -> list[Conversation]:
     sample = shape.parse(row)
     if sample.label is False:
         raise Skip("labelled as a bad answer")
-    if sample.answers:
-        messages = (*sample.prompt, Message("assistant", sample.answers[0]))
-    else:
-        messages = sample.prompt[:-1]  # a last question without an answer teaches nothing
+    answer = [Message("assistant", text) for text in sample.answers[:1]]
+    # A last question without an answer teaches nothing.
+    messages = (*sample.prompt, *answer) if answer else sample.prompt[:-1]
     if not messages or messages[-1].role != "assistant":
         raise Skip("no answer")
     if not messages[-1].content.strip():

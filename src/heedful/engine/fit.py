@@ -10,7 +10,7 @@ from torch import nn
 
 from heedful.engine.batch import Packed
 from heedful.engine.optim import Optimizer, grad_norm
-from heedful.engine.score import columns
+from heedful.engine.score import columns, use_packed_attention
 from heedful.errors import UserError
 from heedful.losses import bind
 from heedful.losses.bind import Loss
@@ -58,6 +58,7 @@ def fit(
     after the step: a generator that samples from `model` is on-policy by construction.
     Raises UserError when the loss is not finite or nothing is trained.
     """
+    use_packed_attention(model)
     parts = [Term(terms)] if callable(terms) else list(terms)
     watch = watch or {}
     functions = {bind_name(t.loss): t.loss for t in parts} | dict(watch)

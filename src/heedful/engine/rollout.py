@@ -25,21 +25,21 @@ from heedful.types import Prompt
 class RolloutSettings:
     """How answers are sampled and turned into advantages; names and defaults as in the stage's configuration."""
 
-    seed: int
-    prompts_per_step: int
-    num_generations: int
-    max_completion_length: int
-    gamma: float
-    lam: float
-    whiten_rewards: bool
-    whiten_advantages: bool
-    missing_eos_penalty: float
-    kl_target: float | None
-    kl_horizon: int
-    epochs: int
-    minibatches: int
-    token_budget: int
-    slots: int
+    seed: int = 0
+    prompts_per_step: int = 64
+    num_generations: int = 4
+    max_completion_length: int = 64
+    gamma: float = 1.0
+    lam: float = 0.95
+    whiten_rewards: bool = False
+    whiten_advantages: bool = True
+    missing_eos_penalty: float = 1.0
+    kl_target: float | None = 6.0
+    kl_horizon: int = 10_000
+    epochs: int = 2
+    minibatches: int = 2
+    token_budget: int = 8192
+    slots: int = 64
 
 
 @dataclass

@@ -12,19 +12,21 @@ from heedful.engine.tokenizer import train_bpe
 
 
 class TokenizerConfig(StageConfig):
-    """`data` is a file of texts; `vocab_size` counts bytes and special tokens too."""
+    """`data` is a file of texts, `words` one of words to keep whole; `vocab_size` counts bytes too."""
 
     data: Path
+    words: Path | None = None
     vocab_size: int = Field(1024, ge=300)
 
 
 def main(config: TokenizerConfig) -> dict[str, Any]:
     """Train the tokenizer and write it to `output`/tokenizer."""
-    stage = Stage("tokenizer", config, {"data": config.data})
+    stage = Stage("tokenizer", config, {"data": config.data, "words": config.words})
     if (done := stage.finished()) is not None:
         return done
     texts = read_texts(config.data)
-    tokenizer = train_bpe(texts, config.vocab_size)
+    words = config.words.read_text(encoding="utf-8").split() if config.words else []
+    tokenizer = train_bpe(texts, config.vocab_size, words=words)
     stage.begin()
     with atomic.new_folder(stage.folder / "tokenizer") as folder:
         tokenizer.save_pretrained(folder)

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from heedful import world
-from heedful.data import files
+from heedful.data import atomic, files
 from heedful.data.rows import conversation_row, prompt_row
 from heedful.engine.stage import Stage, StageConfig
 from heedful.types import Lang
@@ -42,6 +42,9 @@ def main(config: WorldConfig) -> dict[str, Any]:
         "prompts": map(prompt_row, made.prompts(config.prompts, seed=3)),
         "test_prompts": map(prompt_row, made.prompts(config.test_prompts, seed=4, split="test")),
     }
+    # Between words without spaces a tokenizer cannot see where a name begins.
+    names = made.names if config.lang == "zh" else ()
+    atomic.write_text(folder / "names.txt", "".join(f"{name}\n" for name in names))
     return stage.finish(**{n: files.write_jsonl(folder / f"{n}.jsonl", rows) for n, rows in counts.items()})
 
 

@@ -106,10 +106,14 @@ def run(config: LoopConfig) -> dict[str, Any]:
 
 
 def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: str) -> str:
-    """Collect, learn what is preferred, improve twice (RL and without), and return the policy that is promoted."""
+    """Collect, learn what is preferred, improve twice (RL and without), and return the policy that is promoted.
+
+    The newest policy answers, but learning begins at the SFT model again in every round (Llama 2, section 3.2): what
+    an earlier reward model taught wrongly is not inherited, and the KL is always to the same reference.
+    """
     folder = config.output / f"round-{number}"
     preferences = _collect(config, inputs, folder, number, policy)
-    data: dict[str, Any] = {"model": policy, "data": preferences}
+    data: dict[str, Any] = {"model": start, "data": preferences}
     judged = {"judge": inputs.judge, "prompts": inputs.prompts} if inputs.judge else {}
     _stage(config, "reward", folder / "reward", {**data, **judged})
     reward = str(folder / "reward" / "model")
@@ -118,7 +122,7 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
         _stage(config, "prefer", folder / "prefer", data)
         models["prefer"] = str(folder / "prefer" / "model")
     if "rl" not in config.skip:
-        _stage(config, "rl", folder / "rl", {"model": policy, "reward": reward, "prompts": inputs.prompts})
+        _stage(config, "rl", folder / "rl", {"model": start, "reward": reward, "prompts": inputs.prompts})
         models["rl"] = str(folder / "rl" / "model")
     result = _stage(
         config,
@@ -163,7 +167,9 @@ def _from_world(config: LoopConfig) -> Inputs:
     output, world = config.output, config.output / "world"
     _stage(config, "world", world, {"lang": config.lang})
     text = world / "text.jsonl"
-    _stage(config, "tokenizer", output / "tokenizer", {"data": text, "words": world / "names.txt"})
+    # Without spaces between words a tokenizer cannot see where a name begins.
+    words = {"words": world / "names.txt"} if config.lang == "zh" else {}
+    _stage(config, "tokenizer", output / "tokenizer", {"data": text, **words})
     tokenizer = output / "tokenizer" / "tokenizer"
     given = {"data": text, "heldout": world / "heldout_text.jsonl", "tokenizer": tokenizer}
     _stage(config, "pretrain", output / "pretrain", given)

@@ -34,8 +34,8 @@ def settings() -> dict[str, Any]:
             "learning_rate": 1e-3,
             "matrix_learning_rate": 0.01,
         },
-        "feedback": {"max_prompts": 1500, "borrowed": 1, "max_completion_length": 48},
-        "reward": {"learning_rate": 1e-3, "tokens_per_step": 2048},
+        "feedback": {"max_prompts": 2000, "borrowed": 1, "max_completion_length": 48},
+        "reward": {"epochs": 2, "learning_rate": 1e-3, "tokens_per_step": 2048},
         "rl": {
             "iterations": 30,
             "prompts_per_step": 32,

@@ -25,7 +25,7 @@ def main(config: TokenizerConfig) -> dict[str, Any]:
     if (done := stage.finished()) is not None:
         return done
     texts = read_texts(config.data)
-    words = config.words.read_text(encoding="utf-8").split() if config.words else []
+    words = [w for line in read_texts(config.words) for w in line.split()] if config.words else []
     tokenizer = train_bpe(texts, config.vocab_size, words=words)
     stage.begin()
     with atomic.new_folder(stage.folder / "tokenizer") as folder:

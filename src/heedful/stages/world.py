@@ -42,9 +42,7 @@ def main(config: WorldConfig) -> dict[str, Any]:
         "prompts": map(prompt_row, made.prompts(config.prompts, seed=3)),
         "test_prompts": map(prompt_row, made.prompts(config.test_prompts, seed=4, split="test")),
     }
-    # Between words without spaces a tokenizer cannot see where a name begins.
-    names = made.names if config.lang == "zh" else ()
-    atomic.write_text(folder / "names.txt", "".join(f"{name}\n" for name in names))
+    atomic.write_text(folder / "names.txt", "".join(f"{name}\n" for name in made.names))
     return stage.finish(**{n: files.write_jsonl(folder / f"{n}.jsonl", rows) for n, rows in counts.items()})
 
 

@@ -150,7 +150,7 @@ def test_the_record_says_what_ran(folder: Path) -> None:
     assert record["versions"]["torch"] == torch.__version__
 
 
-def test_the_second_round_starts_from_the_promoted_policy_and_learns_from_both(
+def test_in_the_second_round_the_promoted_policy_answers_and_sft_learns_from_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def promote_rl(figures: Mapping[str, Any], baseline: str) -> str:
@@ -160,10 +160,12 @@ def test_the_second_round_starts_from_the_promoted_policy_and_learns_from_both(
     tiny_loop.run(tmp_path, rounds=2)
     first, second = tmp_path / "round-1", tmp_path / "round-2"
     promoted = fingerprint(first / "rl" / "model")
-    assert promoted != fingerprint(tmp_path / "sft" / "model")
+    sft = fingerprint(tmp_path / "sft" / "model")
+    assert promoted != sft
     for name in ("feedback", "reward", "prefer", "rl"):
-        assert stage(first / name)["identity"]["inputs"]["model"] == fingerprint(tmp_path / "sft" / "model")
-        assert stage(second / name)["identity"]["inputs"]["model"] == promoted
+        assert stage(first / name)["identity"]["inputs"]["model"] == sft
+        expected = promoted if name == "feedback" else sft
+        assert stage(second / name)["identity"]["inputs"]["model"] == expected
     figures = stage(second / "evaluate")["result"]["figures"]
     assert list(figures) == ["sft", "before", "prefer", "rl"]
     collected = [formats.read_preferences(r / "feedback" / "preferences.jsonl") for r in (first, second)]

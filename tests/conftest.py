@@ -9,7 +9,10 @@ import torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-torch.set_num_threads(1)  # tiny tensors: threads only wait for one another
+# Tiny tensors: threads only wait for one another. By the environment too, which commands that tests start obey:
+# bit for bit holds for one number of threads.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 SHARED = Path(os.environ.get("HEEDFUL_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -80,14 +80,16 @@ def answer_node(ids: Sequence[int] | Ids, **columns: Column) -> Node:
 class Packed:
     """One row of T tokens with N trained tokens in S sequences and P pairs.
 
-    ids [T]; rows [N]: the position whose hidden state predicts target n; targets [N]; sequence [N]: which
-    sequence target n belongs to; last [S]: position of each sequence's last token; chosen, rejected [P]:
-    sequence numbers; columns: name -> [N]; weights: unit -> [N], [S] or [P].
+    ids [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n itself
+    stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
+    sequence's last token; chosen, rejected [P]: sequence numbers; columns: name -> [N]; weights: unit -> [N],
+    [S] or [P].
     """
 
     ids: Tensor
     layout: Layout
     rows: Tensor
+    tokens: Tensor
     targets: Tensor
     sequence: Tensor
     last: Tensor
@@ -104,7 +106,7 @@ class Packed:
 def collate(trees: Sequence[Tree]) -> Packed:
     """Lay trees end to end in one row."""
     layout = Layout([(len(t.prompt.ids), [len(b.ids) for b in t.branches]) for t in trees])
-    ids, rows, targets, sequence, token_weight = [], [], [], [], []
+    ids, rows, tokens, targets, sequence, token_weight = [], [], [], [], [], []
     last: list[int] = []
     sequence_weight: list[float] = []
     columns: dict[str, list[Column]] = {}
@@ -126,6 +128,7 @@ def collate(trees: Sequence[Tree]) -> Packed:
             elif len(where) and where[0] == 0:
                 raise ValueError("the first token of a sequence has nothing before it to be predicted from")
             rows.append(before)
+            tokens.append(start + where)
             targets.append(node.ids[where])
             sequence.append(np.full(len(where), len(last)))
             token_weight.append(np.full(len(where), tree.weight, dtype=np.float32))
@@ -146,6 +149,7 @@ def collate(trees: Sequence[Tree]) -> Packed:
         ids=torch.from_numpy(np.concatenate(ids)),
         layout=layout,
         rows=torch.from_numpy(np.concatenate(rows)),
+        tokens=torch.from_numpy(np.concatenate(tokens)),
         targets=torch.from_numpy(np.concatenate(targets)),
         sequence=torch.from_numpy(np.concatenate(sequence)),
         last=torch.tensor(last),

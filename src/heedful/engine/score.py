@@ -13,6 +13,7 @@ from heedful.engine.batch import Packed, Tree, collate
 from heedful.errors import UserError
 from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
 from heedful.nn.actor_critic import ActorCritic
+from heedful.nn.likelihood_scorer import LikelihoodScorer
 
 
 def use_packed_attention(model: Any) -> None:
@@ -87,6 +88,23 @@ def scalars(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
     return result.float() - getattr(model.config, "score_mean", 0.0)
 
 
+def scores(model: nn.Module, packed: Packed) -> Tensor:
+    """The score of every sequence: [S]."""
+    if not isinstance(model, LikelihoodScorer):
+        return scalars(model, packed, packed.last)
+    with using(TreeRows(packed.layout)) as keywords:
+        each = model(
+            packed.ids[None],
+            packed.rows,
+            packed.tokens,
+            packed.targets,
+            position_ids=packed.layout.positions[None],
+            **keywords,
+        )
+    length = torch.bincount(packed.sequence, minlength=len(packed.last)).clamp_min(1)
+    return per_sequence(each, packed) / length - getattr(model.config, "score_mean", 0.0)
+
+
 def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
     """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
     wanted = set(names)
@@ -102,7 +120,7 @@ def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str,
     if "value" in quantities:
         values["value"] = scalars(critic, packed, packed.rows)
     if "score" in quantities:
-        values["score"] = scalars(model, packed, packed.last)
+        values["score"] = scores(model, packed)
     for name in wanted:
         if name.startswith(PAIR_PREFIXES):
             which = packed.chosen if name.startswith("chosen_") else packed.rejected

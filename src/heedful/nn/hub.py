@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,6 +18,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from heedful.errors import UserError
+from heedful.nn.likelihood_scorer import HEAD_FILE, LikelihoodScorer
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -62,7 +64,16 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any
 
 
 def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a reward model: sequence classification with one label."""
+    """Load a reward model: sequence classification with one label, or a `LikelihoodScorer`."""
+    if (Path(source) / HEAD_FILE).is_file():
+        scorer = LikelihoodScorer(load_model(source, dtype=dtype))
+        try:
+            scorer.load_head(source)
+        except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+            raise UserError(
+                f"'{Path(source) / HEAD_FILE}' is damaged or of another model: {error}"
+            ) from error
+        return scorer
     return _load_weights(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1)
 
 
@@ -123,6 +134,16 @@ def scorer_from(model: Any, *, seed: int) -> Any:
         head = torch.randn(scorer.score.weight.shape, generator=generator)
         scorer.score.weight.copy_(head * (config.hidden_size + 1) ** -0.5)
     return without_dropout(scorer)
+
+
+def value_model(scorer: Any) -> Any:
+    """A value model that starts from a reward model's body and head: sequence classification in any case."""
+    if not isinstance(scorer, LikelihoodScorer):
+        return scorer
+    model = scorer_from(scorer.writer, seed=0)
+    with torch.no_grad():
+        model.score.weight.copy_(scorer.score.weight)
+    return model
 
 
 def without_dropout(model: Any) -> Any:

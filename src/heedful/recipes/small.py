@@ -10,6 +10,7 @@ def settings() -> dict[str, Any]:
     """The demo's settings with less of everything."""
     less = {
         "output": "runs/small",
+        "rounds": 2,
         "world": {
             "documents": 400,
             "heldout_documents": 40,

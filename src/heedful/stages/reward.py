@@ -1,7 +1,7 @@
 """Judgements -> a reward model: Bradley-Terry over all comparisons of a prompt as one batch element."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,12 +18,14 @@ from heedful.engine.train import TrainingConfig, train
 from heedful.errors import UserError
 from heedful.losses.reward import accuracy, bradley_terry
 from heedful.nn import hub
+from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.tasks.judge import find_judge, judge_code
 
 
 class RewardConfig(TrainingConfig):
     """`model` gives the body (base, SFT or larger), `data` the preferences; held out by prompt.
 
+    `head` is the field's scalar on the last token, or `likelihood`: see `nn.likelihood_scorer`.
     A `judge` and the `prompts` that it knows add the agreement with it to the figures.
     """
 
@@ -31,6 +33,7 @@ class RewardConfig(TrainingConfig):
     data: Path
     judge: str | None = None
     prompts: Path | None = None
+    head: Literal["last", "likelihood"] = "last"
     heldout_ratio: float = Field(0.1, gt=0, lt=1)
     learning_rate: float = Field(5e-4, gt=0)
 
@@ -43,7 +46,12 @@ def main(config: RewardConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    scorer = hub.scorer_from(hub.load_model(config.model), seed=config.seed)
+    body = hub.load_model(config.model)
+    scorer = (
+        LikelihoodScorer(body, seed=config.seed)
+        if config.head == "likelihood"
+        else hub.scorer_from(body, seed=config.seed)
+    )
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)
     unseen = [p for p in unseen if fits(tokenizer, p, config.max_length)]
@@ -85,7 +93,8 @@ def standardise(scorer: Any, trees: list[Tree]) -> None:
     scores = flat_scores(scorer, trees)
     gain = 1.0 / max(float(scores.std()), 1e-6)
     with torch.no_grad():
-        scorer.score.weight.mul_(gain)
+        for part in scorer.head if isinstance(scorer, LikelihoodScorer) else [scorer.score.weight]:
+            part.mul_(gain)
     scorer.config.score_mean = getattr(scorer.config, "score_mean", 0.0) * gain + float(scores.mean()) * gain
 
 

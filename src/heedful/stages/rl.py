@@ -104,7 +104,7 @@ def line(result: dict[str, Any]) -> str:
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
     if hub.same_vocabulary(config.model, config.reward):
-        return hub.load_scorer(config.reward)
+        return hub.value_model(hub.load_scorer(config.reward))
     return hub.scorer_from(hub.load_model(config.model), seed=config.seed)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from heedful.types import Answer, Comparison, Lang, Prompt, Ranking, Rating
+from heedful.types import Answer, Comparison, Lang, Message, Prompt, Ranking, Rating
 from heedful.world.judge import grade
 from heedful.world.reading import read
 from heedful.world.tasks import truth
@@ -15,6 +15,7 @@ from heedful.world.tasks import truth
 NOISE = 0.26  # spread of one judgement of one answer, on the gold total's scale
 TIE = 0.04  # answers nearer than this look about the same
 CARELESS = 0.15  # share of annotators who do not really read
+REMEMBERED = 10_000  # answers whose grades are kept
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,21 @@ class Annotator:
         return round(2.0 if self.careless else 4.0 + 0.1 * len(answer.text), 1)
 
 
-def _view(prompt: Prompt, text: str) -> tuple[float, float, float, float, int, int]:
-    """Gold total, helpful, honest, harmless; length; whether polite."""
-    gold = grade(prompt, text)
-    reading = read(truth(prompt), text)
-    polite = int("sorry" in text.lower() or "抱歉" in text)
-    return gold.total, gold.helpful, gold.honest, gold.harmless, reading.length, polite
+View = tuple[float, float, float, float, int, int]
+_views: dict[tuple[str, tuple[Message, ...], str], View] = {}
+
+
+def _view(prompt: Prompt, text: str) -> View:
+    """Gold total, helpful, honest, harmless; length; whether polite. Remembered: several people read each answer."""
+    key = (prompt.id, prompt.messages, text)
+    if key not in _views:
+        if len(_views) >= REMEMBERED:
+            _views.clear()
+        gold = grade(prompt, text)
+        reading = read(truth(prompt), text)
+        polite = int("sorry" in text.lower() or "抱歉" in text)
+        _views[key] = (gold.total, gold.helpful, gold.honest, gold.harmless, reading.length, polite)
+    return _views[key]
 
 
 def annotators(n: int, seed: int, lang: Lang = "en") -> list[Annotator]:

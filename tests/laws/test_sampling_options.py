@@ -200,16 +200,6 @@ def test_requests_may_have_different_numbers_of_keys_and_none() -> None:
             assert answer.ids.tolist() == expected.ids.tolist()
 
 
-def test_n_best_are_those_of_highest_mean_log_prob() -> None:
-    model = tiny.llama()
-    use_packed_attention(model)
-    everything = sample(model, requests(6), Sampling(12), stop=[2, 3, 4])
-    asked = [Request(r.prompt, r.keys, n=2) for r in requests(6)]
-    for row, drawn in zip(sample(model, asked, Sampling(12), stop=[2, 3, 4]), everything, strict=True):
-        means = sorted((float(a.logp.mean()) for a in drawn), reverse=True)[:2]
-        assert [float(a.logp.mean()) for a in row] == pytest.approx(means)
-
-
 TOKENIZER = train_bpe(["the cat sat on the mat. 猫は座った 🙂 the end"] * 4, 290)
 
 

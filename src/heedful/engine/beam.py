@@ -50,8 +50,8 @@ class _Beams(NamedTuple):
 def beam_search(
     model: nn.Module, requests: Sequence[Request], how: Sampling, *, stop: Tensor, slots: int
 ) -> list[list[Sample]]:
-    """The best beams of every request, best first, as many as it has keys (or its `n`); `slots` prompts at once."""
-    wanted = [len(r.keys) if r.n is None else min(r.n, len(r.keys)) for r in requests]
+    """The best beams of every request, best first, as many as it has keys; `slots` prompts at once."""
+    wanted = [len(r.keys) for r in requests]
     if max(wanted, default=0) > how.num_beams:
         raise UserError(
             f"{max(wanted)} answers are asked of a search with {how.num_beams} beams: raise num_beams"

@@ -11,7 +11,7 @@ from heedful.engine.choose import Counts, choose
 from heedful.engine.decode import Cache
 from heedful.engine.forward import decode, prefill
 from heedful.engine.randomness import uniform
-from heedful.engine.sampling import Request, Sample, Sampling, best
+from heedful.engine.sampling import Request, Sample, Sampling
 from heedful.engine.stops import StopStrings
 from heedful.errors import UserError
 
@@ -102,11 +102,10 @@ class _Batch:
 
     def answers(self) -> list[list[Sample]]:
         """What was written, by request and key."""
-        found = [
-            [self._answer(i, j, n) for j, n in enumerate(row[: len(r.keys)])]
-            for i, (r, row) in enumerate(zip(self.requests, self.length.tolist(), strict=True))
+        return [
+            [self._answer(i, j, n) for j, n in enumerate(row[: len(request.keys)])]
+            for i, (request, row) in enumerate(zip(self.requests, self.length.tolist(), strict=True))
         ]
-        return [[row[i] for i in best(row, r.n)] for r, row in zip(self.requests, found, strict=True)]
 
     def _answer(self, i: int, j: int, n: int) -> Sample:
         behavior = None if self.behavior_logp is None else self.behavior_logp[i, j, :n].numpy().copy()
@@ -147,7 +146,7 @@ def sample(
     slots: int = 64,
     tokenizer: Any = None,
 ) -> list[list[Sample]]:
-    """Answer every request once per key: result[request][key], or its `n` best.
+    """Answer every request once per key: result[request][key].
 
     `stop` are the ids that end an answer, beside `how.stop_token_ids`; `slots` is how many prompts are in work at
     once; stop strings need the `tokenizer`. Beam search returns as many of the best beams as there are keys.

@@ -13,14 +13,10 @@ from heedful.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt to be answered once per key; the same key gives the same answer whatever else is sampled.
-
-    `n` keeps the n answers of highest mean log-prob per token, best first; None keeps all, in the keys' order.
-    """
+    """A prompt to be answered once per key; the same key gives the same answer whatever else is sampled."""
 
     prompt: Sequence[int]
     keys: tuple[int, ...]
-    n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +107,6 @@ class Sample:
     behavior_logp: NDArray[np.float32] | None = None
 
 
-def best(samples: Sequence[Sample], n: int | None) -> list[int]:
-    """Which `n` samples have the highest mean log-prob per token, best first; all in their order for None."""
-    if n is None:
-        return list(range(len(samples)))
+def best(samples: Sequence[Sample], n: int) -> list[int]:
+    """Which `n` samples have the highest mean log-prob per token, best first."""
     return sorted(range(len(samples)), key=lambda i: -float(samples[i].logp.mean(dtype=np.float64)))[:n]

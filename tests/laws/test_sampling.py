@@ -80,7 +80,7 @@ def test_tokens_follow_the_models_distribution() -> None:
     n = 40_000
     u = uniform(torch.arange(n), torch.zeros(n, dtype=torch.long))
     for how, kept in ((Sampling(), 5), (Sampling(temperature=0.7), 5), (Sampling(top_k=2), 2)):
-        token, logp = choose(logits.expand(n, -1), u, how)
+        token, logp, _ = choose(logits.expand(n, -1), u, how)
         p = (logits[0] / how.temperature).softmax(-1)
         torch.testing.assert_close(logp, p.log()[token])
         q = (p[:kept] / p[:kept].sum()).numpy()
@@ -92,7 +92,7 @@ def test_tokens_follow_the_models_distribution() -> None:
 def test_nucleus_keeps_the_smallest_set_that_reaches_top_p() -> None:
     p = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
     u = torch.linspace(0, 0.999, 1000, dtype=torch.float64)
-    token, _ = choose(p.log().expand(1000, -1), u, Sampling(top_p=0.7))
+    token, _, _ = choose(p.log().expand(1000, -1), u, Sampling(top_p=0.7))
     assert set(token.tolist()) == {0, 1}
 
 

@@ -1,30 +1,19 @@
 """A policy as those who measure it see it: prompts in, texts out, and its distance from a reference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heedful.data import chat
 from heedful.engine.batch import Tree, answer_node, prompt_node
-from heedful.engine.randomness import key
 from heedful.engine.sample import Request, Sample, Sampling, sample
+from heedful.engine.sampler import Answered, Asked, answered, keys, prompt_ids
 from heedful.engine.score import sequence_columns, use_packed_attention
 from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.types import Prompt
 
-# A byte-level model may write any byte: files and databases refuse NUL, terminals obey escapes.
-_CONTROL = {c: None for c in range(32) if chr(c) not in "\n\t"} | {127: None}
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A prompt's tokens, the samples drawn for it and their texts."""
-
-    prompt: tuple[int, ...]
-    samples: tuple[Sample, ...]
-    texts: tuple[str, ...]
+__all__ = ["Answered", "Policy"]
 
 
 class Policy:
@@ -55,29 +44,22 @@ class Policy:
         return fit
 
     def answer(
-        self, prompts: Sequence[Prompt], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
+        self, prompts: Sequence[Asked], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
     ) -> list[Answered]:
-        """Draw `n` answers a prompt; the random numbers depend on `seed`, the prompt's id and the sample's number."""
-        requests = [
-            Request(
-                chat.render_prompt(self.tokenizer, p.messages), tuple(key(*seed, p.id, j) for j in range(n))
-            )
-            for p in prompts
-        ]
-        drawn = sample(self.model, requests, how, stop=self.stop, slots=slots)
+        """Draw `n` answers a prompt; the random numbers depend on `seed`, the prompt's id and the sample's number.
+
+        Of `how.best_of` answers the n best are given; with `how.num_beams`, the n best beams.
+        """
+        requests = [Request(prompt_ids(self.tokenizer, p), keys(p, how, seed, n)) for p in prompts]
+        drawn = sample(self.model, requests, how, stop=self.stop, slots=slots, tokenizer=self.tokenizer)
         return [
-            Answered(
-                tuple(request.prompt),
-                tuple(row),
-                tuple(self.text(a) for a in row),
-            )
+            answered(tuple(request.prompt), [(a, self._decoded(a)) for a in row], how, n)
             for request, row in zip(requests, drawn, strict=True)
         ]
 
-    def text(self, answer: Sample) -> str:
-        """The answer as people and judges read it: no special tokens, no control characters."""
+    def _decoded(self, answer: Sample) -> str:
         decoded: str = self.tokenizer.decode(answer.ids, skip_special_tokens=True)
-        return decoded.translate(_CONTROL).strip()
+        return decoded
 
     def kl(self, answered: Sequence[Answered], reference: Any) -> list[float]:
         """For each answer (drawn at temperature 1) log pi - log ref summed over its tokens, in nats."""

@@ -1,128 +1,93 @@
 """Sampling: continuous batching over static slots, prompts computed once for all their answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from heedful.engine.attention import using
-from heedful.engine.decode import Cache, DecodeRows, PrefillRows
-from heedful.engine.layout import Layout
+from heedful.engine.beam import beam_search
+from heedful.engine.choose import Counts, choose
+from heedful.engine.decode import Cache
+from heedful.engine.forward import decode, prefill
 from heedful.engine.randomness import uniform
+from heedful.engine.sampling import Request, Sample, Sampling
+from heedful.engine.stops import StopStrings
+from heedful.errors import UserError
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A prompt to be answered once per key; the same key gives the same answer whatever else is sampled."""
-
-    prompt: Sequence[int]
-    keys: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 mean no truncation."""
-
-    max_completion_length: int = 64
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An answer: ids [n] with its final EOS where it stopped by itself, and the log-prob of each token.
-
-    `logp` is under the distribution that was sampled from without truncation (at temperature 0: the model's).
-    """
-
-    ids: NDArray[np.int64]
-    logp: NDArray[np.float32]
-    finished: bool
-
-
-def choose(logits: Tensor, uniforms: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
-    """Pick one token per row of logits [B, V] by inverse CDF from uniforms [B]; return ids and log-probs [B]."""
-    logits = logits.float()
-    if how.temperature == 0:
-        token = logits.argmax(-1)
-        return token, logits.log_softmax(-1).gather(-1, token[:, None])[:, 0]
-    logp = (logits / how.temperature).log_softmax(-1)
-    p = logp.exp()
-    if how.top_k:
-        kept = p.topk(min(how.top_k, p.shape[-1]), -1).values[:, -1:]
-        p = p.masked_fill(p < kept, 0.0)
-    if how.top_p < 1:
-        ordered, order = p.sort(-1, descending=True)
-        before = ordered.cumsum(-1) - ordered
-        p = p.masked_fill(
-            torch.zeros_like(p, dtype=torch.bool).scatter(
-                -1, order, before >= how.top_p * p.sum(-1, keepdim=True)
-            ),
-            0.0,
-        )
-    cdf = p.cumsum(-1, dtype=torch.float64)
-    token = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)[:, 0]
-    # Rounding may place u just past the last token with any mass.
-    token = torch.minimum(token, (p > 0).long().mul(torch.arange(p.shape[-1])).amax(-1))
-    return token, logp.gather(-1, token[:, None])[:, 0]
+__all__ = ["Request", "Sample", "Sampling", "choose", "sample"]
 
 
 class _Batch:
     """The answers being written: which request and sample each row is, its slot, last token and length."""
 
     def __init__(
-        self, model: nn.Module, requests: Sequence[Request], how: Sampling, stop: Tensor, slots: int
+        self,
+        model: nn.Module,
+        requests: Sequence[Request],
+        how: Sampling,
+        stop: Tensor,
+        slots: int,
+        tokenizer: Any,
     ) -> None:
         self.model, self.requests, self.how, self.stop = model, requests, how, stop
-        self.samples = len(requests[0].keys)
-        longest = max(len(r.prompt) for r in requests)
+        self.samples = max((len(r.keys) for r in requests), default=0)
+        self.waiting = [i for i, r in enumerate(requests) if r.keys][::-1]
+        longest = max((len(r.prompt) for r in requests), default=0)
         self.cache = Cache(min(slots, len(requests)), self.samples, longest, how.max_completion_length)
         self.prompt_length = torch.zeros(self.cache.slots, dtype=torch.long)
-        self.waiting = list(range(len(requests)))[::-1]
         self.free = list(range(self.cache.slots))[::-1]
         self.left = [0] * self.cache.slots
         empty = torch.zeros(0, dtype=torch.long)
         self.request = self.slot = self.sample = self.token = self.written = self.key = empty
-        self.tokens = torch.zeros(len(requests), self.samples, how.max_completion_length, dtype=torch.long)
-        self.logp = torch.zeros(len(requests), self.samples, how.max_completion_length)
-        self.length = torch.zeros(len(requests), self.samples, dtype=torch.long)
-        self.finished = torch.zeros(len(requests), self.samples, dtype=torch.bool)
+        self.stopped = torch.zeros(0, dtype=torch.bool)
+        shape = (len(requests), self.samples)
+        self.tokens = torch.zeros(*shape, how.max_completion_length, dtype=torch.long)
+        self.logp = torch.zeros(*shape, how.max_completion_length)
+        self.behavior_logp = torch.zeros_like(self.logp) if how.behavior_logp else None
+        self.length = torch.zeros(shape, dtype=torch.long)
+        self.finished = torch.zeros(shape, dtype=torch.bool)
+        self.counts: Counts | None = None
+        self.strings = StopStrings(tokenizer, how.stop, self.cache.slots, self.samples) if how.stop else None
 
     def admit(self) -> None:
         """Compute the prompts of waiting requests into free slots and draw their answers' first tokens."""
         new = [self.waiting.pop() for _ in range(min(len(self.free), len(self.waiting)))]
         slots = torch.tensor([self.free.pop() for _ in new])
-        prompts = [np.asarray(self.requests[i].prompt, dtype=np.int64) for i in new]
-        layout = Layout([(len(p), ()) for p in prompts])
+        prompts = [self.requests[i].prompt for i in new]
         self.prompt_length[slots] = torch.tensor([len(p) for p in prompts])
-        ids = torch.from_numpy(np.concatenate(prompts))
-        ends = torch.tensor([g.prompt[1] - 1 for g in layout.groups])
-        logits = self._call(PrefillRows(self.cache, layout, slots), ids, layout.positions, ends)
-        n = self.samples
-        for slot in slots.tolist():
+        logits = prefill(self.model, self.cache, prompts, slots)
+        self._start(slots, prompts, logits.shape[-1])
+        answers = [len(self.requests[i].keys) for i in new]
+        for slot, n in zip(slots.tolist(), answers, strict=True):
             self.left[slot] = n
-        self.request = torch.cat([self.request, torch.tensor(new).repeat_interleave(n)])
-        self.slot = torch.cat([self.slot, slots.repeat_interleave(n)])
-        self.sample = torch.cat([self.sample, torch.arange(n).repeat(len(new))])
+        each = torch.tensor(answers)
+        self.request = torch.cat([self.request, torch.tensor(new).repeat_interleave(each)])
+        self.slot = torch.cat([self.slot, slots.repeat_interleave(each)])
+        self.sample = torch.cat([self.sample, *map(torch.arange, answers)])
         self.key = torch.cat([self.key, torch.tensor([k for i in new for k in self.requests[i].keys])])
-        fresh = torch.zeros(n * len(new), dtype=torch.long)
+        fresh = torch.zeros(sum(answers), dtype=torch.long)
         self.written = torch.cat([self.written, fresh])
         self.token = torch.cat([self.token, fresh])
-        self._draw(logits.repeat_interleave(n, 0), slice(len(self.slot) - len(fresh), None))
+        self.stopped = torch.cat([self.stopped, fresh.bool()])
+        self._draw(logits.repeat_interleave(each, 0), slice(len(self.slot) - len(fresh), None))
 
     def step(self) -> None:
         """Run the model on every active answer's last token and draw the next."""
-        rows = DecodeRows(self.cache, self.prompt_length, self.slot, self.sample, self.written - 1)
-        position = self.prompt_length[self.slot] + self.written - 1
-        self._draw(self._call(rows, self.token, position, torch.arange(len(self.slot))), slice(None))
+        logits = decode(
+            self.model,
+            self.cache,
+            self.prompt_length,
+            self.slot,
+            self.sample,
+            self.token,
+            self.written - 1,
+        )
+        self._draw(logits, slice(None))
 
     def retire(self) -> None:
         """Take out the answers that have ended; a slot whose answers have all ended is free again."""
-        ended = torch.isin(self.token, self.stop)
+        ended = torch.isin(self.token, self.stop) | self.stopped
         done = ended | (self.written >= self.how.max_completion_length)
         if not bool(done.any()):
             return
@@ -132,22 +97,42 @@ class _Batch:
             self.left[slot] -= 1
             if self.left[slot] == 0:
                 self.free.append(slot)
-        for name in ("request", "slot", "sample", "token", "written", "key"):
+        for name in ("request", "slot", "sample", "token", "written", "key", "stopped"):
             setattr(self, name, getattr(self, name)[~done])
 
-    def _call(self, rows: PrefillRows | DecodeRows, ids: Tensor, position: Tensor, keep: Tensor) -> Tensor:
-        with using(rows) as keywords:
-            out = self.model(
-                ids[None], position_ids=position[None], use_cache=False, logits_to_keep=keep, **keywords
-            )
-        logits: Tensor = out.logits[0]
-        return logits
+    def answers(self) -> list[list[Sample]]:
+        """What was written, by request and key."""
+        return [
+            [self._answer(i, j, n) for j, n in enumerate(row[: len(request.keys)])]
+            for i, (request, row) in enumerate(zip(self.requests, self.length.tolist(), strict=True))
+        ]
+
+    def _answer(self, i: int, j: int, n: int) -> Sample:
+        behavior = None if self.behavior_logp is None else self.behavior_logp[i, j, :n].numpy().copy()
+        ids, logp = self.tokens[i, j, :n].numpy().copy(), self.logp[i, j, :n].numpy().copy()
+        return Sample(ids, logp, bool(self.finished[i, j]), behavior)
+
+    def _start(self, slots: Tensor, prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
+        if self.how.penalised:
+            self.counts = self.counts or Counts(self.cache.slots, self.samples, vocabulary)
+            ids = torch.tensor([token for prompt in prompts for token in prompt])
+            self.counts.start(slots, slots.repeat_interleave(self.prompt_length[slots]), ids)
+        if self.strings is not None:
+            self.strings.start(slots)
 
     def _draw(self, logits: Tensor, where: slice) -> None:
         request, sample, written = self.request[where], self.sample[where], self.written[where]
-        token, logp = choose(logits, uniform(self.key[where], written), self.how)
+        slot = self.slot[where]
+        used = None if self.counts is None else self.counts.used(slot, sample)
+        token, logp, behavior_logp = choose(logits, uniform(self.key[where], written), self.how, used)
         self.tokens[request, sample, written] = token
         self.logp[request, sample, written] = logp
+        if self.behavior_logp is not None and behavior_logp is not None:
+            self.behavior_logp[request, sample, written] = behavior_logp
+        if self.counts is not None:
+            self.counts.write(slot, sample, token)
+        if self.strings is not None:
+            self.stopped[where] = self.strings.write(slot, sample, token)
         self.token[where] = token
         self.written[where] += 1
 
@@ -159,17 +144,22 @@ def sample(
     *,
     stop: Sequence[int],
     slots: int = 64,
+    tokenizer: Any = None,
 ) -> list[list[Sample]]:
-    """Answer every request once per key: result[request][key]. All requests have the same number of keys.
+    """Answer every request once per key: result[request][key].
 
-    `stop` are the ids that end an answer; `slots` is how many prompts are in work at once.
+    `stop` are the ids that end an answer, beside `how.stop_token_ids`; `slots` is how many prompts are in work at
+    once; stop strings need the `tokenizer`. Beam search returns as many of the best beams as there are keys.
     """
+    ends = torch.tensor([*stop, *how.stop_token_ids], dtype=torch.long)
+    if how.stop and tokenizer is None:
+        raise UserError("stop strings are found in text: sample(...) needs the tokenizer to find them")
     if not requests:
         return []
-    if len({len(r.keys) for r in requests}) != 1:
-        raise ValueError("all requests of one call need the same number of keys")
     with torch.no_grad():
-        batch = _Batch(model, requests, how, torch.tensor(list(stop)), slots)
+        if how.num_beams > 1:
+            return beam_search(model, requests, how, stop=ends, slots=slots)
+        batch = _Batch(model, requests, how, ends, slots, tokenizer)
         while batch.waiting or len(batch.slot):
             # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
             if batch.waiting and len(batch.free) * 4 >= batch.cache.slots:
@@ -177,14 +167,4 @@ def sample(
             else:
                 batch.step()
             batch.retire()
-    return [
-        [
-            Sample(
-                batch.tokens[i, j, :n].numpy().copy(),
-                batch.logp[i, j, :n].numpy().copy(),
-                bool(batch.finished[i, j]),
-            )
-            for j, n in enumerate(row)
-        ]
-        for i, row in enumerate(batch.length.tolist())
-    ]
+    return batch.answers()

@@ -17,6 +17,7 @@ from heedful.engine import terminal
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.sample import Sampling
+from heedful.engine.sampler import Sampler
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
 from heedful.stats.qualify import qualify
@@ -110,8 +111,8 @@ def asked(config: FeedbackConfig, policy: Policy) -> list[Prompt]:
     return policy.fitting([prompts[i] for i in order], config.max_completion_length)[: config.max_prompts]
 
 
-def sampled(config: FeedbackConfig, policy: Policy, prompts: Sequence[Prompt]) -> Candidates:
-    """The distinct answers of the policy to each prompt; a prompt with one distinct answer asks nothing.
+def sampled(config: FeedbackConfig, sampler: Sampler, prompts: Sequence[Prompt]) -> Candidates:
+    """The distinct answers of the sampler to each prompt; a prompt with one distinct answer asks nothing.
 
     `borrowed` further answers were given to other prompts: to judge them is to say that an answer must fit its
     prompt, without which a reward model likes what is good anywhere ("the story does not say").
@@ -119,7 +120,7 @@ def sampled(config: FeedbackConfig, policy: Policy, prompts: Sequence[Prompt]) -
     how = Sampling(config.max_completion_length, config.temperature)
     seed = (config.seed, "feedback", config.round)
     with terminal.progress("sample", 1):
-        answered = policy.answer(prompts, how, seed=seed, n=config.answers_per_prompt, slots=config.slots)
+        answered = sampler.answer(prompts, how, seed=seed, n=config.answers_per_prompt, slots=config.slots)
     name = f"round-{config.round}"
     found = []
     for number, prompt in enumerate(prompts):

@@ -1,0 +1,135 @@
+"""JSON over HTTP to a server that is not trusted: limits on size and time, no redirects, patience when it is busy."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from typing import Any, NoReturn
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from heedful.errors import UserError
+
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+_LONGEST_PAUSE = 60.0
+
+
+class _Transient(Exception):
+    """Worth another try, after `pause` seconds where the server says how long."""
+
+    def __init__(self, why: str, pause: float | None = None) -> None:
+        super().__init__(why)
+        self.pause = pause
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    # urllib would send the key along to wherever the server points.
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+_opener = build_opener(_NoRedirect)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The base address of an API, as OpenAI's client takes it, e.g. http://localhost:8000/v1.
+
+    A reply may take `timeout` seconds and `max_bytes`; it is asked for again up to `retries` times.
+    """
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 120.0
+    retries: int = 5
+    max_bytes: int = 16 << 20
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UserError(f"'{self.url}' is not a server's address: give one like http://localhost:8000/v1")
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise UserError("the API key holds characters that no key has: check how it was copied")
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send `body` to url/path and return the JSON object that comes back; UserError if none does."""
+        for turn in range(self.retries + 1):
+            try:
+                return self._parsed(self._once(path, body))
+            except _Transient as problem:
+                if turn == self.retries:
+                    raise UserError(
+                        f"no answer from {self.url} in {turn + 1} tries ({problem}): is the server up, and not "
+                        "overloaded?"
+                    ) from problem
+                pause = 0.5 * 2**turn if problem.pause is None else problem.pause
+                self.sleep(min(pause, _LONGEST_PAUSE))
+        raise AssertionError("unreachable")
+
+    def _once(self, path: str, body: Mapping[str, Any]) -> bytes:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        address = f"{self.url.rstrip('/')}/{path}"
+        request = Request(address, json.dumps(body).encode(), headers, method="POST")
+        deadline = time.monotonic() + self.timeout
+        try:
+            with _opener.open(request, timeout=self.timeout) as reply:
+                return self._limited(reply, deadline)
+        except HTTPError as error:
+            self._refused(error)
+        except (HTTPException, OSError) as error:
+            raise _Transient(_plain(str(getattr(error, "reason", error)) or type(error).__name__)) from error
+
+    def _limited(self, reply: HTTPResponse, deadline: float) -> bytes:
+        data = bytearray()
+        while part := reply.read1(1 << 16):
+            data += part
+            if len(data) > self.max_bytes:
+                raise UserError(
+                    f"{self.url} sent more than {self.max_bytes} bytes as one reply: is it the API?"
+                )
+            if time.monotonic() > deadline:
+                raise _Transient(f"the reply took more than {self.timeout:g} seconds")
+        if reply.length:
+            raise _Transient("the reply was cut off")
+        return bytes(data)
+
+    def _refused(self, error: HTTPError) -> NoReturn:
+        with error:
+            if error.code in _BUSY:
+                raise _Transient(f"HTTP {error.code}", _retry_after(error.headers))
+            try:
+                said = _plain(error.read(2000).decode(errors="replace"))
+            except (HTTPException, OSError):
+                said = ""
+        raise UserError(
+            f"{self.url} refused with HTTP {error.code}: {said or 'it does not say why'}"
+        ) from error
+
+    def _parsed(self, data: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(data, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.url} did not answer in JSON: is it the API's base address?") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{self.url} did not answer with a JSON object: is it the API's base address?")
+        return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _retry_after(headers: Message) -> float | None:
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _plain(text: str) -> str:
+    """A server's words as they may stand in a one-line message."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))[:200]

@@ -34,7 +34,7 @@ LOGITS, LOSS, GRADIENT, LOGP = 1e-4, 1e-5, 1e-4, 1e-4
 
 TEXTS = (33, 5, 21, 14)
 SHAPES = ((24, (3, 9, 5)), (6, (8, 1, 12)))
-WRITTEN = 16
+WRITTEN = 12
 _ENTRIES = 1 << 16
 _SMALL = 50_000_000
 _DRAWS = 64
@@ -87,7 +87,7 @@ def check(model: Any, write: Callable[[int], Ids], seed: int = 0) -> Iterator[Fi
     yield from _same("accumulated", _together(model, [[tree] for tree in mixed]), whole)
     yield _recomputed(model, mixed, whole)
     requests = [
-        Request(p.tolist(), tuple(key("selfcheck", seed, i, j) for j in range(4)))
+        Request(p.tolist(), tuple(key("selfcheck", seed, i, j) for j in range(3)))
         for i, p in enumerate(prompts)
     ]
     yield from _sampled(model, requests, stop)

@@ -2,7 +2,7 @@
 
 Hooks on the model and its body change the shape on the way in and back on the way out: a packed row enters, each
 of its sequences (a prompt and one branch) is computed as a padded row of its own with the model's own attention,
-and the packed row's hidden states leave. Heads, columns, losses and gradients above it notice nothing.
+and the packed row's hidden states leave. Heads, columns, losses, gradients and the sampler above it notice nothing.
 """
 
 import inspect
@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from heedful.engine import terminal
-from heedful.engine.attention import KEYWORD, TreeRows, current_rows, using
+from heedful.engine.attention import KEYWORD, Rows, TreeRows, current_rows, using
+from heedful.engine.decode import DecodeRows, PrefillRows
 from heedful.engine.layout import Layout
+from heedful.engine.padded_cache import recall, remember
 from heedful.errors import UserError
 
 _TOLERANCE = 1e-3  # a row that sees what it should not differs by far more, rounding by far less
@@ -44,7 +47,7 @@ def use_padding(model: Any, attention: str) -> None:
     for part in {model, model.base_model}:
         part.register_forward_pre_hook(_without_rows, with_kwargs=True)
     model.base_model.register_forward_pre_hook(_spread, with_kwargs=True)
-    model.base_model.register_forward_hook(_gather)
+    model.base_model.register_forward_hook(_gather, with_kwargs=True)
     _check(model)
     _announce(model.config.model_type)
 
@@ -91,28 +94,55 @@ def _without_rows(part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _spread(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """[1, T] tokens of a packed row -> [S, L] padded rows, with mask and positions."""
+    """[1, T] tokens of a packed row -> [S, L] padded rows, with mask, positions and, while sampling, a cache."""
     rows = current_rows()
-    if not isinstance(rows, TreeRows):
+    if rows is None:
         return None
-    ids = args[0] if args else kwargs["input_ids"]
-    index, mask, _ = _plan(rows.layout, ids.device)
+    ids = (args[0] if args else kwargs["input_ids"])[0]
     rest = {name: value for name, value in kwargs.items() if name != "input_ids"}
+    if not isinstance(rows, TreeRows) and not accepts(body, "past_key_values"):
+        raise UserError(
+            f"{body.config.model_type} models keep no keys and values, so nothing can be sampled from them: "  # type: ignore[union-attr]
+            "choose a model of another architecture"
+        )
+    if isinstance(rows, DecodeRows):
+        cache, mask, length = recall(rows)
+        ids, positions = ids[:, None], length[:, None]
+        rest |= {"past_key_values": cache, "use_cache": True}
+    else:
+        index, mask, _ = _plan(_layout(rows), ids.device)
+        ids, positions = ids[index], torch.arange(index.shape[1], device=ids.device).expand(index.shape)
+        if isinstance(rows, PrefillRows):
+            rest |= {"past_key_values": DynamicCache(), "use_cache": True}
     rest["attention_mask"] = mask
     if accepts(body, "position_ids"):
-        rest["position_ids"] = torch.arange(index.shape[1], device=ids.device).expand(index.shape)
-    return (ids[0, index], *args[1:]), rest
+        rest["position_ids"] = positions
+    return (ids, *args[1:]), rest
 
 
-def _gather(body: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+def _gather(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """[S, L, D] hidden states of padded rows -> [1, T, D] of the packed row."""
     rows = current_rows()
-    if not isinstance(rows, TreeRows):
+    if rows is None:
         return None
     hidden = output.last_hidden_state
-    _, _, (row, column) = _plan(rows.layout, hidden.device)
-    output.last_hidden_state = hidden[row, column][None]
+    if isinstance(rows, DecodeRows):
+        new = torch.arange(len(hidden))
+        remember(rows, kwargs["past_key_values"], (new, torch.full_like(new, -1)))
+        output.last_hidden_state = hidden.transpose(0, 1)
+        return output
+    _, _, where = _plan(_layout(rows), hidden.device)
+    if isinstance(rows, PrefillRows):
+        remember(rows, kwargs["past_key_values"], where)
+    output.last_hidden_state = hidden[where][None]
     return output
+
+
+def _layout(rows: Rows) -> Layout:
+    """The layout of a row that is computed whole."""
+    tree = rows.tree if isinstance(rows, PrefillRows) else rows
+    assert isinstance(tree, TreeRows)
+    return tree.layout
 
 
 def _plan(layout: Layout, device: torch.device) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from heedful.engine.attention import using
 from heedful.engine.decode import Cache, DecodeRows, PrefillRows
 from heedful.engine.layout import Layout
-from heedful.engine.padded import is_padded
 from heedful.engine.randomness import uniform
 
 
@@ -169,10 +168,6 @@ def sample(
         return []
     if len({len(r.keys) for r in requests}) != 1:
         raise ValueError("all requests of one call need the same number of keys")
-    if is_padded(model):
-        from heedful.engine.padded_sample import sample_padded  # which draws as this file does
-
-        return sample_padded(model, requests, how, stop=stop, slots=slots)
     with torch.no_grad():
         batch = _Batch(model, requests, how, torch.tensor(list(stop)), slots)
         while batch.waiting or len(batch.slot):

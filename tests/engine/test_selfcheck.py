@@ -71,9 +71,9 @@ def count_of_a_microbatch(patch: Patch) -> None:
 def wrong_log_probs(patch: Patch) -> None:
     original = sampling.choose
 
-    def choose(*args: Any) -> tuple[Tensor, Tensor]:
-        token, logp = original(*args)
-        return token, logp + 0.01
+    def choose(*args: Any) -> tuple[Any, ...]:
+        token, logp, *rest = original(*args)
+        return token, logp + 0.01, *rest
 
     patch.setattr(sampling, "choose", choose)
 
@@ -86,10 +86,10 @@ def numbers_by_row(patch: Patch) -> None:
 def second_best(patch: Patch) -> None:
     original = sampling.choose
 
-    def choose(logits: Tensor, uniforms: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
+    def choose(logits: Tensor, uniforms: Tensor, how: Sampling, *rest: Any) -> tuple[Any, ...]:
         if how.temperature:
-            return original(logits, uniforms, how)
-        return original(logits.scatter(-1, logits.argmax(-1, keepdim=True), -1e9), uniforms, how)
+            return original(logits, uniforms, how, *rest)
+        return original(logits.scatter(-1, logits.argmax(-1, keepdim=True), -1e9), uniforms, how, *rest)
 
     patch.setattr(sampling, "choose", choose)
 

@@ -54,6 +54,38 @@ def configs() -> dict[str, Any]:
     }
 
 
+def padded_configs() -> dict[str, Any]:
+    """Architectures that accept the attention setting without obeying it, or refuse it."""
+    rotary: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 128}
+    falcon: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {
+        "gptj": hf.GPTJConfig(vocab_size=VOCAB, **rotary),
+        "codegen": hf.CodeGenConfig(vocab_size=VOCAB, n_ctx=128, **rotary),
+        "bloom": hf.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=4),
+        "falcon": hf.FalconConfig(vocab_size=VOCAB, **falcon),
+        "falcon_alibi": hf.FalconConfig(vocab_size=VOCAB, alibi=True, **falcon),
+        "gpt_neo": hf.GPTNeoConfig(
+            vocab_size=VOCAB,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=128,
+            attention_types=[[["global", "local"], 1]],
+            window_size=5,
+        ),
+        "xglm": hf.XGLMConfig(
+            vocab_size=VOCAB,
+            d_model=32,
+            ffn_dim=48,
+            num_layers=2,
+            attention_heads=4,
+            max_position_embeddings=128,
+        ),
+        "mpt": hf.MptConfig(vocab_size=VOCAB, d_model=32, n_heads=4, n_layers=2, max_seq_len=128),
+    }
+
+
 def model(config: Any, *, scorer: bool = False, attention: str = "eager", seed: int = 0) -> Any:
     """A model with weights large enough that every part of it shows in the logits."""
     torch.manual_seed(seed)

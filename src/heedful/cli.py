@@ -123,6 +123,33 @@ def inspect(data: Path, tokenizer: str, rows: int = 3) -> None:
     show(data, tokenizer, rows)
 
 
+@app.command()
+def selfcheck(
+    model: str,
+    words: Words = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check on your model and machine that packing, sharing, sampling and resuming change nothing."""
+    import json
+
+    from rich.console import Console
+
+    from heedful import settings
+    from heedful.engine import process
+    from heedful.stages import selfcheck as stage
+
+    values = {"model": model, **settings.parse(words or [])}
+    config = settings.build(stage.SelfcheckConfig, values, what="selfcheck")
+    process.prepare()
+    result = stage.main(config)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        shown = (part(result, config.lang) for part in (stage.title, stage.table, stage.line))
+        Console(highlight=False).print(*shown, sep="\n")
+    raise typer.Exit(0 if result["passed"] else 1)
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

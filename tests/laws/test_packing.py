@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers as hf
 
 import tiny
 from heedful.engine.attention import masked_attention
@@ -174,18 +173,3 @@ def test_a_loss_that_is_not_finite_is_an_error_with_a_sentence() -> None:
 def test_an_example_longer_than_the_budget_is_an_error_with_a_sentence() -> None:
     with pytest.raises(UserError, match="26 tokens but a micro-batch holds 20"):
         microbatches(tiny.trees(), 20)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        hf.BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4),
-        hf.FalconConfig(vocab_size=97, hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
-        hf.GPTJConfig(vocab_size=97, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=64),
-    ],
-    ids=lambda c: c.model_type,
-)
-def test_an_architecture_whose_rows_would_leak_is_refused(config: Any) -> None:
-    model = hf.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(UserError, match="cannot be packed: 0 of 2"):
-        use_packed_attention(model)

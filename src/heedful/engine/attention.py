@@ -62,6 +62,11 @@ def using(rows: Rows) -> "Iterator[dict[str, Any]]":
         _current.reset(token)
 
 
+def current_rows() -> Rows | None:
+    """The rows of the model call that is under way."""
+    return _current.get()
+
+
 def heedful_attention(
     module: torch.nn.Module,
     query: Tensor,

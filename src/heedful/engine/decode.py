@@ -64,6 +64,7 @@ class DecodeRows:
         self, cache: Cache, prompt_length: Tensor, slot: Tensor, sample: Tensor, written: Tensor
     ) -> None:
         self.cache, self.slot, self.sample, self.written = cache, slot, sample, written
+        self.prompt_length = prompt_length
         self.room = int(written.max()) + 1
         self.prompt_room = int(prompt_length[slot].max())
         slots, samples = cache.slots, cache.samples

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from heedful.data.packing import pack
 from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
-from heedful.errors import UserError
+from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
 from heedful.nn.actor_critic import ActorCritic
 from heedful.nn.likelihood_scorer import LikelihoodScorer
@@ -19,24 +19,16 @@ from heedful.nn.likelihood_scorer import LikelihoodScorer
 def use_packed_attention(model: Any) -> None:
     """Route every transformers model inside `model` through packed attention, and make sure that it is.
 
-    Some architectures accept the setting and never call the interface; their rows would leak into one another
-    without a sign, so a model whose layers do not all call it is refused.
+    Some architectures accept the setting and never call the interface: their rows would leak into one another
+    without a sign. A model whose layers do not all call it computes padded batches instead (`engine.padded`).
     """
     for part in model.modules():
         if not hasattr(part, "set_attn_implementation") or getattr(part, "heedful_packed", False):
             continue
-        try:
-            part.set_attn_implementation(NAME)
-        except ValueError:
-            calls = 0
-        else:
-            calls = _probe(part)
-        layers = part.config.get_text_config().num_hidden_layers
-        if calls != layers:
-            raise UserError(
-                f"{part.config.model_type} models cannot be packed: {calls} of {layers} attention layers call "
-                "transformers' attention interface; choose a model of another architecture"
-            )
+        refuse_recurrent(part)
+        before = part.config._attn_implementation
+        if _probe(part) != part.config.get_text_config().num_hidden_layers:
+            use_padding(part, before)
         for inner in part.modules():
             if hasattr(inner, "set_attn_implementation"):
                 inner.heedful_packed = True
@@ -53,11 +45,15 @@ class _CallCounter:
 
 
 def _probe(model: Any) -> int:
-    """How many attention layers call the interface in a forward of two tokens."""
+    """How many attention layers call the interface in a forward of two tokens; 0 if the model knows of none."""
     counter = _CallCounter()
     token = torch.zeros(1, 2, dtype=torch.long, device=model.device)
-    with using(counter) as keywords, torch.no_grad():
-        model.base_model(token, position_ids=torch.arange(2)[None], use_cache=False, **keywords)
+    try:
+        model.set_attn_implementation(NAME)
+        with using(counter) as keywords, torch.no_grad():
+            model.base_model(token, position_ids=torch.arange(2)[None], use_cache=False, **keywords)
+    except (ValueError, TypeError):  # the setting is refused, or the keyword arguments are
+        return 0
     return counter.calls
 
 

@@ -151,8 +151,11 @@ def without_dropout(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
-            module.attention_dropout = 0.0
+        # Some layers keep a probability as a plain number, some models read the configuration's at each call.
+        for place in (module, getattr(module, "config", None)):
+            for name, value in vars(place).items() if place is not None else ():
+                if name.endswith(("dropout", "layerdrop")) and isinstance(value, float):
+                    setattr(place, name, 0.0)
     return model
 
 

@@ -11,6 +11,7 @@ from heedful.data.formats import read_preferences, read_prompts
 from heedful.engine import heldout, pairs
 from heedful.engine.batch import Tree
 from heedful.engine.pairs import fits
+from heedful.engine.precision import dtype
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.score import sequence_columns
 from heedful.engine.stage import Inputs, Stage
@@ -43,7 +44,8 @@ def main(config: RewardConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    scorer = hub.scorer_from(hub.load_model(config.model), seed=config.seed)
+    body = hub.load_model(config.model, dtype=dtype(config.precision))
+    scorer = hub.scorer_from(body, seed=config.seed)
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)
     unseen = [p for p in unseen if fits(tokenizer, p, config.max_length)]

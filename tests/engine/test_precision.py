@@ -77,7 +77,9 @@ def gradient(model: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
     logp = columns(model, collate(tiny.trees()), ["logp"])["logp"]
     assert logp.dtype == torch.float32
     (logp * weight).sum().backward()
-    return logp.detach(), torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
+    return logp.detach(), torch.cat(
+        [p.grad.float().flatten() for p in model.parameters() if p.grad is not None]
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gemma2", "gpt2", "gpt_neox", "stablelm"])

@@ -49,7 +49,9 @@ def test_any_cut_into_rows_equals_the_whole(
     n: int, vocabulary: int, rows: int, bias: bool, scale: float, softcap: float | None, use: str, seed: int
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    parts = [torch.randn(*shape, generator=g) for shape in ((n, 6), (vocabulary, 6), (vocabulary,))][: 2 + bias]
+    parts = [torch.randn(*shape, generator=g) for shape in ((n, 6), (vocabulary, 6), (vocabulary,))][
+        : 2 + bias
+    ]
     targets = torch.randint(vocabulary, (n,), generator=g)
     on_logp, on_entropy = torch.randn(2, n, generator=g)
 
@@ -97,7 +99,9 @@ def test_a_model_gives_the_same_by_either_way(name: str, monkeypatch: pytest.Mon
         assert (a - b).norm() <= 1e-5 * b.norm() + 1e-7
 
 
-def test_a_head_that_is_not_what_the_configuration_says_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_is_not_what_the_configuration_says_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = tiny.llama()
     model.lm_head.register_forward_hook(lambda module, given, out: 2 * out)
     use_packed_attention(model)

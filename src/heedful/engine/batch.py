@@ -4,8 +4,10 @@
 that predict trained tokens, and the columns that travel with them.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,13 +82,14 @@ def answer_node(ids: Sequence[int] | Ids, **columns: Column) -> Node:
 class Packed:
     """One row of T tokens with N trained tokens in S sequences and P pairs.
 
-    ids [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n itself
-    stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
+    ids, positions [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n
+    itself stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
     sequence's last token; chosen, rejected [P]: sequence numbers; columns: name -> [N]; weights: unit -> [N],
     [S] or [P].
     """
 
     ids: Tensor
+    positions: Tensor
     layout: Layout
     rows: Tensor
     tokens: Tensor
@@ -101,6 +104,16 @@ class Packed:
     def count(self, unit: Unit) -> float:
         """The sum of weights of all tokens, sequences or pairs: what a loss is divided by."""
         return float(self.weights[unit].sum())
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same row on another device. The layout stays: it is read by Python, not by the model."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, value in parts.items():
+            if isinstance(value, Tensor):
+                parts[name] = value.to(device)
+            elif isinstance(value, dict):
+                parts[name] = {key: tensor.to(device) for key, tensor in value.items()}
+        return Packed(**parts)
 
 
 def collate(trees: Sequence[Tree]) -> Packed:
@@ -147,6 +160,7 @@ def collate(trees: Sequence[Tree]) -> Packed:
     }
     return Packed(
         ids=torch.from_numpy(np.concatenate(ids)),
+        positions=layout.positions,
         layout=layout,
         rows=torch.from_numpy(np.concatenate(rows)),
         tokens=torch.from_numpy(np.concatenate(tokens)),

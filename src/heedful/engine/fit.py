@@ -10,7 +10,7 @@ from torch import nn
 
 from heedful.engine.batch import Packed
 from heedful.engine.optim import Optimizer, grad_norm
-from heedful.engine.score import columns, use_packed_attention
+from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.errors import UserError
 from heedful.losses import bind
 from heedful.losses.bind import Loss
@@ -72,9 +72,10 @@ def fit(
             )
         sums = dict.fromkeys(functions, 0.0)
         total = 0.0
-        for packed in batch:
+        for row in batch:
+            packed = row.to(device_of(model))
             values = columns(model, packed, names)
-            objective = torch.zeros(())
+            objective = torch.zeros((), device=packed.ids.device)
             for name, function in functions.items():
                 unit = bind.unit(function)
                 term = next((t for t in parts if t.loss is function), None)
@@ -84,6 +85,7 @@ def fit(
                 if term is not None:
                     objective = objective + term.weight * value
             objective.backward()  # type: ignore[no-untyped-call]
+            optimizer.collect()
             total += float(objective.detach())
         if not math.isfinite(total):
             raise UserError(

@@ -9,10 +9,15 @@ from torch import Tensor, nn
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine"]
+MASTER = "master"
 
 
 class Optimizer:
-    """AdamW, or Muon for the hidden matrices with AdamW for the rest; its state is tensors by parameter name."""
+    """AdamW, or Muon for the hidden matrices with AdamW for the rest; its state is tensors by parameter name.
+
+    A weight in bf16 has a master copy in fp32: gradients are summed, clipped and applied there, since an update of
+    less than a 256th of a weight would be lost in bf16. A weight in fp32 is its own master.
+    """
 
     def __init__(
         self,
@@ -25,7 +30,10 @@ class Optimizer:
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
     ) -> None:
-        self.names = {p: n for n, p in model.named_parameters() if p.requires_grad}
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        masters = {n: master(p) for n, p in trained.items()}
+        self.names = {masters[n]: n for n in trained}
+        self.copies = {p: masters[n] for n, p in trained.items() if masters[n] is not p}
         hidden = name == "muon"
         matrices = [p for p, n in self.names.items() if hidden and p.ndim == 2 and ".layers." in n]
         inside = set(map(id, matrices))
@@ -49,7 +57,19 @@ class Optimizer:
 
     @property
     def parameters(self) -> Iterable[nn.Parameter]:
+        """What gradients are collected in and steps are taken on: masters, in the model's order."""
         return self.names.keys()
+
+    def collect(self) -> None:
+        """Add the gradients that a backward left on weights in bf16 to those of their masters."""
+        for weight, copy in self.copies.items():
+            if weight.grad is None:
+                continue
+            if copy.grad is None:
+                copy.grad = weight.grad.float()
+            else:
+                copy.grad += weight.grad
+            weight.grad = None
 
     def scale(self, factor: float) -> None:
         """Set every learning rate to `factor` times its peak."""
@@ -61,10 +81,16 @@ class Optimizer:
         for part in self.parts:
             part.step()
             part.zero_grad(set_to_none=True)
+        self._copy_back()
+
+    def _copy_back(self) -> None:
+        with torch.no_grad():
+            for weight, copy in self.copies.items():
+                weight.copy_(copy)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the state under "parameter/key"."""
-        found: dict[str, Tensor] = {}
+        """Every tensor of the state under "parameter/key"; masters under "parameter/master"."""
+        found: dict[str, Tensor] = {f"{self.names[c]}/{MASTER}": c.detach() for c in self.copies.values()}
         for part in self.parts:
             for parameter, values in part.state.items():
                 for key, value in values.items():
@@ -78,7 +104,17 @@ class Optimizer:
         for name, value in state.items():
             parameter_name, _, key = name.rpartition("/")
             parameter = by_name[parameter_name]
-            owner[parameter].state[parameter][key] = value.clone()
+            if key == MASTER:
+                with torch.no_grad():
+                    parameter.copy_(value)
+            else:
+                owner[parameter].state[parameter][key] = value.to(parameter.device, copy=True)
+        self._copy_back()
+
+
+def master(weight: nn.Parameter) -> nn.Parameter:
+    """The parameter in fp32 that is optimised in place of `weight`."""
+    return weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
 
 
 def schedule(

@@ -14,7 +14,8 @@ from heedful.engine.batch import Packed, Tree, microbatches
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Optimizer, schedule
-from heedful.engine.score import columns, use_packed_attention
+from heedful.engine.precision import Precision
+from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
 from heedful.losses import bind
@@ -36,6 +37,7 @@ class TrainingConfig(StageConfig):
     token_budget: int = Field(8192, gt=0)
     max_length: int = Field(512, gt=1)
     shuffle: bool = True
+    precision: Precision = "fp32"
 
 
 Order = list[NDArray[np.int64]]
@@ -130,7 +132,8 @@ def means(
     use_packed_attention(model)
     sums, counts = dict.fromkeys(functions, 0.0), dict.fromkeys(functions, 0.0)
     names = {c for f in functions.values() for c in bind.columns(f)}
-    for packed in microbatches(trees, max(token_budget, max(t.size for t in trees))):
+    for row in microbatches(trees, max(token_budget, max(t.size for t in trees))):
+        packed = row.to(device_of(model))
         with torch.no_grad():
             values = columns(model, packed, names)
             for name, function in functions.items():

@@ -1,6 +1,7 @@
 """Weights in and out, in the Hugging Face layout: safetensors only, no pickle, no remote code."""
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from heedful.nn.likelihood_scorer import HEAD_FILE, LikelihoodScorer
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+
+
+def device() -> torch.device:
+    """Where models are put: HEEDFUL_DEVICE, or else the CPU, the one place where the whole loop has been run."""
+    return torch.device(os.environ.get("HEEDFUL_DEVICE", "cpu"))
 
 
 def _load(kind: Any, source: str | Path, *, needs: str = "config.json", **kwargs: Any) -> Any:
@@ -55,7 +61,7 @@ def _load_weights(kind: Any, source: str | Path, **kwargs: Any) -> Any:
             f"'{source}' holds no weights of the right shape for {wrong[0]}"
             f"{f' and {len(wrong) - 1} more' if wrong[1:] else ''}: they belong to another model"
         )
-    return without_dropout(model)
+    return without_dropout(model.to(device()))
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -102,6 +108,7 @@ def new_llama(
     rope_theta: float = 10_000.0,
     initializer_range: float = 0.02,
     attention_bias: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Any:
     """A Llama-architecture model with random weights, drawn from torch's global generator."""
     config = LlamaConfig(
@@ -120,7 +127,7 @@ def new_llama(
         eos_token_id=eos,
         pad_token_id=pad,
     )
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return AutoModelForCausalLM.from_config(config, dtype=dtype).to(device())
 
 
 def scorer_from(model: Any, *, seed: int) -> Any:
@@ -133,7 +140,7 @@ def scorer_from(model: Any, *, seed: int) -> Any:
     with torch.no_grad():
         head = torch.randn(scorer.score.weight.shape, generator=generator)
         scorer.score.weight.copy_(head * (config.hidden_size + 1) ** -0.5)
-    return without_dropout(scorer)
+    return without_dropout(scorer.to(model.device))
 
 
 def value_model(scorer: Any) -> Any:

@@ -39,12 +39,10 @@ class LikelihoodScorer(nn.Module):
         """What a gain on the score has to multiply."""
         return [self.score.weight, self.likelihood]
 
-    def forward(self, ids: Tensor, rows: Tensor, tokens: Tensor, targets: Tensor, **kwargs: Any) -> Tensor:
-        """Return what each token adds [N]; `rows` [N] predict the `targets` [N] that stand at `tokens` [N]."""
-        out = self.writer(ids, logits_to_keep=rows, output_hidden_states=True, use_cache=False, **kwargs)
-        logp = -nn.functional.cross_entropy(out.logits[0].float(), targets, reduction="none")
-        value: Tensor = self.score(out.hidden_states[-1][0, tokens])[:, 0]
-        return value.float() + self.likelihood.float() * logp
+    def forward(self, hidden: Tensor, logp: Tensor) -> Tensor:
+        """What each token adds [N], in fp32: from its own last hidden state [N, D] and its log-prob [N]."""
+        value = nn.functional.linear(hidden.float(), self.score.weight.float())[:, 0]
+        return value + self.likelihood.float() * logp
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """Write the writer as transformers does, and the head beside it."""

@@ -11,6 +11,7 @@ from heedful.data.formats import read_preferences
 from heedful.engine import pairs
 from heedful.engine.fit import Term
 from heedful.engine.pairs import with_reference
+from heedful.engine.precision import dtype
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
@@ -35,7 +36,7 @@ def main(config: PreferConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    model = hub.load_model(config.model)
+    model = hub.load_model(config.model, dtype=dtype(config.precision))
     use_packed_attention(model)
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)

@@ -11,6 +11,7 @@ from heedful.data import atomic
 from heedful.data.formats import read_texts
 from heedful.engine.batch import trained_tokens
 from heedful.engine.dialogues import documents
+from heedful.engine.precision import dtype
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
 from heedful.losses.supervised import next_token
@@ -62,6 +63,7 @@ def main(config: PretrainConfig) -> dict[str, Any]:
         rope_theta=config.rope_theta,
         initializer_range=config.initializer_range,
         attention_bias=config.attention_bias,
+        dtype=dtype(config.precision),
     )
     trees = documents(tokenizer, read_texts(config.data), config.max_length)
     heldout = documents(tokenizer, read_texts(config.heldout), config.max_length)

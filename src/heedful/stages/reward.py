@@ -11,6 +11,7 @@ from heedful.data.formats import read_preferences, read_prompts
 from heedful.engine import heldout, pairs
 from heedful.engine.batch import Tree
 from heedful.engine.pairs import fits
+from heedful.engine.precision import dtype
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.score import sequence_columns
 from heedful.engine.stage import Inputs, Stage
@@ -46,7 +47,7 @@ def main(config: RewardConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    body = hub.load_model(config.model)
+    body = hub.load_model(config.model, dtype=dtype(config.precision))
     scorer = (
         LikelihoodScorer(body, seed=config.seed)
         if config.head == "likelihood"

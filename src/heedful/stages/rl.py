@@ -14,6 +14,7 @@ from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import schedule
 from heedful.engine.policy import Policy
+from heedful.engine.precision import Precision, dtype
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
@@ -56,6 +57,7 @@ class RlConfig(StageConfig):
     missing_eos_penalty: float = Field(1.0, ge=0)
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
+    precision: Precision = "fp32"
 
     @model_validator(mode="after")
     def _no_mini_batch_is_empty(self) -> Self:
@@ -72,8 +74,9 @@ def main(config: RlConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     reward = RewardModel.load(config.reward)
-    model = ActorCritic(hub.load_model(config.model), critic(config))
-    reference = hub.load_model(config.model)
+    weights = dtype(config.precision)
+    model = ActorCritic(hub.load_model(config.model, dtype=weights), critic(config))
+    reference = hub.load_model(config.model, dtype=weights)
     for part in (model.critic, reference):
         use_packed_attention(part)
     policy = Policy(model.policy, tokenizer)
@@ -104,8 +107,8 @@ def line(result: dict[str, Any]) -> str:
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
     if hub.same_vocabulary(config.model, config.reward):
-        return hub.value_model(hub.load_scorer(config.reward))
-    return hub.scorer_from(hub.load_model(config.model), seed=config.seed)
+        return hub.value_model(hub.load_scorer(config.reward, dtype=dtype(config.precision)))
+    return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
 
 
 def settings(config: RlConfig) -> RolloutSettings:

@@ -10,6 +10,7 @@ from heedful.data.formats import read_conversations
 from heedful.data.packing import shuffled
 from heedful.engine.batch import trained_tokens
 from heedful.engine.dialogues import conversations
+from heedful.engine.precision import dtype
 from heedful.engine.randomness import key
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, means, train
@@ -35,7 +36,7 @@ def main(config: SftConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    model = hub.load_model(config.model)
+    model = hub.load_model(config.model, dtype=dtype(config.precision))
     trees, too_long = conversations(tokenizer, read_conversations(config.data), config.max_length)
     if config.heldout is not None:
         heldout, _ = conversations(tokenizer, read_conversations(config.heldout), config.max_length)

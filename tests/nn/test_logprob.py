@@ -1,0 +1,137 @@
+"""Log-probs and entropies made a few rows at a time are those of the whole logits: values, gradients, every head."""
+
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import tiny
+from heedful.engine import score
+from heedful.engine.batch import collate
+from heedful.engine.head import linear_head
+from heedful.engine.score import columns, use_packed_attention
+from heedful.nn.logprob import Head, token_logprobs
+
+MORE: dict[str, Any] = {
+    "cohere": hf.CohereConfig(**tiny._COMMON, logit_scale=0.3),
+    "gemma3": hf.Gemma3TextConfig(**tiny._COMMON, head_dim=8, final_logit_softcapping=4.0),
+    "phi": hf.PhiConfig(**tiny._COMMON),
+}
+CONFIGS = {**tiny.configs(), **MORE, "granite": hf.GraniteConfig(**tiny._COMMON, logits_scaling=3.0)}
+
+
+def whole(hidden: Tensor, head: Head, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain computation, in fp64."""
+    z = head.scale * torch.nn.functional.linear(hidden, head.weight, head.bias)
+    if head.softcap is not None:
+        z = head.softcap * torch.tanh(z / head.softcap)
+    logp = z.log_softmax(-1)
+    return logp.gather(-1, targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 20),
+    vocabulary=st.integers(2, 40),
+    rows=st.integers(1, 23),
+    bias=st.booleans(),
+    scale=st.sampled_from([1.0, 0.25, 2.0]),
+    softcap=st.sampled_from([None, 3.0]),
+    use=st.sampled_from(["logp", "entropy", "both"]),
+    seed=st.integers(0, 9),
+)
+def test_any_cut_into_rows_equals_the_whole(
+    n: int, vocabulary: int, rows: int, bias: bool, scale: float, softcap: float | None, use: str, seed: int
+) -> None:
+    g = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(*shape, generator=g) for shape in ((n, 6), (vocabulary, 6), (vocabulary,))][
+        : 2 + bias
+    ]
+    targets = torch.randint(vocabulary, (n,), generator=g)
+    on_logp, on_entropy = torch.randn(2, n, generator=g)
+
+    def run(dtype: torch.dtype) -> list[Tensor]:
+        made = [p.to(dtype, copy=True).requires_grad_() for p in parts]
+        head = Head(made[1], made[2] if bias else None, scale, softcap)
+        if dtype == torch.float64:
+            logp, entropy = whole(made[0], head, targets)
+        else:
+            logp, found = token_logprobs(made[0], head, targets, entropy=use != "logp", rows=rows)
+            entropy = logp if found is None else found
+        loss = (logp * on_logp).sum() if use != "entropy" else torch.zeros(())
+        if use != "logp":
+            loss = loss + (entropy * on_entropy).sum()
+        loss.backward()
+        grads = [p.grad for p in made if p.grad is not None]
+        assert len(grads) == len(made)
+        return [logp.detach(), *([entropy.detach()] if use != "logp" else []), *grads]
+
+    for found, expected in zip(run(torch.float32), run(torch.float64), strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=2e-6, rtol=2e-5)
+
+
+def values_and_gradient(model: Any) -> list[Tensor]:
+    found = columns(model, collate(tiny.trees()), ["logp", "entropy"])
+    weight = torch.randn(2, len(found["logp"]), generator=torch.Generator().manual_seed(1))
+    (found["logp"] * weight[0] + found["entropy"] * weight[1]).sum().backward()
+    grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    return [found["logp"].detach(), found["entropy"].detach(), *grads]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_gives_the_same_by_either_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model(CONFIGS[name])
+    use_packed_attention(model)
+    expected = values_and_gradient(model)
+    monkeypatch.setattr(score, "FULL_LOGITS", 0)
+    monkeypatch.setattr(score, "logits", None)  # must not be needed
+    found = values_and_gradient(model)
+    assert len(found) == len(expected)
+    for a, b in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+    for a, b in zip(found[2:], expected[2:], strict=True):
+        assert (a - b).norm() <= 1e-5 * b.norm() + 1e-7
+
+
+def test_a_head_that_is_not_what_the_configuration_says_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny.llama()
+    model.lm_head.register_forward_hook(lambda module, given, out: 2 * out)
+    use_packed_attention(model)
+    assert linear_head(model) is None
+    expected = values_and_gradient(model)
+    monkeypatch.setattr(score, "FULL_LOGITS", 0)
+    for a, b in zip(values_and_gradient(model), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any tensor had."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple) else (out,):
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+def test_no_tensor_grows_with_tokens_times_vocabulary() -> None:
+    n, vocabulary, rows = 64, 500, 4
+    hidden, weight = (torch.randn(m, 6, requires_grad=True) for m in (n, vocabulary))
+    with Largest() as seen:
+        logp, entropy = token_logprobs(
+            hidden, Head(weight), torch.zeros(n, dtype=torch.long), entropy=True, rows=rows
+        )
+        assert entropy is not None
+        (logp + entropy).sum().backward()
+    assert seen.numel == max(rows * vocabulary, vocabulary * 6)

@@ -82,7 +82,8 @@ class Packed:
 
     ids [T]; rows [N]: the position whose hidden state predicts target n; targets [N]; sequence [N]: which
     sequence target n belongs to; last [S]: position of each sequence's last token; chosen, rejected [P]:
-    sequence numbers; columns: name -> [N]; weights: unit -> [N], [S] or [P].
+    sequence numbers; columns: name -> [N]; weights: unit -> [N], [S] or [P]; absent: unit -> the weight of what
+    a loss is divided by though it is not in the row, since it is known to add nothing to the sum.
     """
 
     ids: Tensor
@@ -95,10 +96,15 @@ class Packed:
     rejected: Tensor
     columns: dict[str, Tensor]
     weights: dict[Unit, Tensor]
+    absent: dict[Unit, float] = field(default_factory=dict)
+
+    def present(self, unit: Unit) -> float:
+        """The sum of weights of the tokens, sequences or pairs in the row: what a watched mean is divided by."""
+        return float(self.weights[unit].sum())
 
     def count(self, unit: Unit) -> float:
-        """The sum of weights of all tokens, sequences or pairs: what a loss is divided by."""
-        return float(self.weights[unit].sum())
+        """The same with what is absent: what a loss is divided by."""
+        return self.present(unit) + self.absent.get(unit, 0.0)
 
 
 def collate(trees: Sequence[Tree]) -> Packed:

@@ -33,15 +33,17 @@ def compared(tokenizer: Any, preferences: Sequence[Preference], max_length: int)
         nodes: list[Node] = []
         pairs: list[tuple[int, int]] = []
         for preference in group:
-            texts = (preference.chosen, preference.rejected)
-            ids = [chat.answer_ids(tokenizer, text) for text in texts if text not in numbers]
-            if any(len(prompt) + len(answer) > max_length for answer in ids):
+            new = {
+                text: chat.answer_ids(tokenizer, text)
+                for text in (preference.chosen, preference.rejected)
+                if text not in numbers
+            }
+            if any(len(prompt) + len(answer) > max_length for answer in new.values()):
                 too_long += 1
                 continue
-            for text in texts:
-                if text not in numbers:
-                    numbers[text] = len(nodes)
-                    nodes.append(answer_node(chat.answer_ids(tokenizer, text)))
+            for text, ids in new.items():
+                numbers[text] = len(nodes)
+                nodes.append(answer_node(ids))
             if preference.chosen != preference.rejected:
                 pairs.append((numbers[preference.chosen], numbers[preference.rejected]))
         if pairs:

@@ -12,6 +12,7 @@ from heedful.engine.fit import Term, fit
 from heedful.engine.optim import Optimizer
 from heedful.engine.reduction import Reduction, informative, reduced
 from heedful.engine.score import use_packed_attention
+from heedful.losses.bind import bind
 from heedful.losses.kl import k3
 from heedful.losses.policy import approx_kl, clip_fraction, ppo_clip
 
@@ -76,6 +77,52 @@ def steps(batches: list[list[Packed]], terms: list[Term]) -> tuple[list[Any], li
     watch = {"approx_kl": approx_kl, "clip_ratio": clip_fraction}
     taken = list(fit(model, batches, terms, optimizer, watch=watch, max_grad_norm=1e9))
     return taken, [p.detach().clone() for p in model.parameters()]
+
+
+# Log-probs now, when sampled and under the reference, and advantages; then TRL 1.16.0's loss and its gradient by each
+# log-prob, from GRPOTrainer._compute_loss with max_completion_length 5 and loss_type dapo, grpo and dr_grpo.
+NOW = ([-1.0, -2.0, -0.5, -3.0], [-0.7, -1.1], [-2.5])
+OLD = ([-1.3, -1.9, -0.5, -2.0], [-0.7, -1.6], [-2.4])
+REF = ([-1.1, -2.2, -0.9, -2.5], [-1.0, -1.0], [-2.0])
+ADVANTAGES = (1.0, -0.5, 0.25)
+TRL: dict[tuple[Reduction, float], tuple[float, list[float]]] = {
+    ("token", 0.0): (-0.339224, [0.0, -0.129262, -0.142857, -0.052554, 0.071429, 0.117766, -0.032316]),
+    ("sequence", 0.0): (-0.144069, [0.0, -0.075403, -0.083333, -0.030657, 0.083333, 0.137393, -0.075403]),
+    ("constant", 0.0): (-0.158304, [0.0, -0.060322, -0.066667, -0.024525, 0.033333, 0.054957, -0.015081]),
+    ("token", 0.3): (-0.320481, [0.004078, -0.121494, -0.128728, -0.080357, 0.082536, 0.113258, -0.060118]),
+    ("sequence", 0.3): (
+        -0.120833,
+        [0.002379, -0.070871, -0.075091, -0.046875, 0.096292, 0.132135, -0.140275],
+    ),
+    ("constant", 0.3): (-0.149558, [0.001903, -0.056697, -0.060073, -0.0375, 0.038517, 0.052854, -0.028055]),
+}
+
+
+@pytest.mark.parametrize(("reduction", "beta"), TRL)
+def test_golden_numbers_of_trl(reduction: Reduction, beta: float) -> None:
+    def column(values: list[float]) -> Any:
+        return np.asarray(values, dtype=np.float32)
+
+    answers = [
+        answer_node(
+            range(3, 3 + len(old)),
+            behavior_logp=column(old),
+            ref_logp=column(ref),
+            advantage=column([a] * len(old)),
+        )
+        for old, ref, a in zip(OLD, REF, ADVANTAGES, strict=True)
+    ]
+    trees = [Tree(prompt_node([1, 2]), tuple(answers))]
+    (packed,) = reduced(microbatches(trees, 100), trees, reduction, longest=5)
+    logp = torch.cat([torch.tensor(row) for row in NOW]).requires_grad_()
+    values = {**packed.columns, "logp": logp}
+    per_token = bind(ppo_clip, values) + beta * bind(k3, values)
+    loss = (per_token * packed.weights["token"]).sum() / packed.count("token")
+    loss.backward()
+    expected, gradient = TRL[reduction, beta]
+    assert loss.item() == pytest.approx(expected, abs=2e-6)
+    assert logp.grad is not None
+    assert logp.grad.tolist() == pytest.approx(gradient, abs=2e-6)
 
 
 @pytest.mark.parametrize("budget", [46, 1000])

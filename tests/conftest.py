@@ -1,6 +1,7 @@
 """What all tests share: quiet, deterministic, one process-wide thread setting."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # bit for bit holds for one number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# Tests neither use nor fill the cache of the person who runs them.
+_CACHE = tempfile.TemporaryDirectory(prefix="heedful-tests-")
+os.environ["HEEDFUL_CACHE"] = _CACHE.name
 
 SHARED = Path(os.environ.get("HEEDFUL_SHARED", Path(__file__).parents[2] / "shared"))
 

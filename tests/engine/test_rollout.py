@@ -1,57 +1,18 @@
 """Rollouts: what PPO learns from, recomputed slowly and by another way; and a reward that must rise."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from engine.toy_rl import EOS, PROMPTS, SETTINGS, Share, rewards, rollouts
+from engine.toy_rl import EOS, PROMPTS, SETTINGS, Row, Share, answers, collected, logps, rewards, rollouts
 from heedful.engine.batch import Packed
 from heedful.engine.rollout import Rollouts
+from heedful.engine.score import sequence_columns
 from heedful.losses import advantage
-
-
-@dataclass(frozen=True)
-class Row:
-    """One answer of a batch with what was computed for each of its tokens."""
-
-    prompt: list[int]
-    ids: list[int]
-    advantage: Any
-    returns: Any
-    old_value: Any
-    behavior_logp: Any
-
-
-def answers(packed: Packed) -> Iterator[Row]:
-    """Take a packed batch apart."""
-    number = 0
-    for group in packed.layout.groups:
-        prompt = packed.ids[slice(*group.prompt)].tolist()
-        for span in group.branches:
-            rows = packed.sequence == number
-            columns = {name: values[rows].double().numpy() for name, values in packed.columns.items()}
-            yield Row(prompt, packed.ids[slice(*span)].tolist(), **columns)
-            number += 1
-
-
-def collected(toy: Rollouts) -> list[Row]:
-    """All answers of the first iteration."""
-    (batch,) = toy.batches(1)
-    return [row for packed in batch for row in answers(packed)]
-
-
-@torch.no_grad()
-def logps(model: Any, row: Row) -> list[float]:
-    """The log-prob of each token of an answer, from one plain forward of its own."""
-    model.set_attn_implementation("eager")
-    ids = torch.tensor([row.prompt + row.ids])
-    table = model(ids).logits[0].double().log_softmax(-1)
-    return [float(table[len(row.prompt) + t - 1, token]) for t, token in enumerate(row.ids)]
 
 
 @torch.no_grad()
@@ -99,6 +60,7 @@ def test_a_batch_equals_a_slow_computation_of_each_answer(
     for row in rows:
         own, other = logps(toy.model.policy, row), logps(toy.reference, row)
         np.testing.assert_allclose(row.behavior_logp, own, atol=1e-5)
+        np.testing.assert_allclose(row.ref_logp, other, atol=1e-5)
         divergence = [a - b for a, b in zip(own, other, strict=True)]
         score = Share().of(tokenizer.decode(row.ids, skip_special_tokens=True))
         score -= 0.0 if row.ids[-1] == EOS else penalty
@@ -198,6 +160,50 @@ def test_one_answer_alone_has_figures() -> None:
     toy = rollouts(prompts_per_step=1, num_generations=1, minibatches=1, max_completion_length=1)
     next(toy.batches(1))
     assert all(math.isfinite(figure) for figure in toy.metrics.values())
+
+
+def test_the_samplers_log_probs_are_those_of_a_fresh_forward() -> None:
+    toy = rollouts()
+    list(toy.batches(2))
+    assert toy.metrics["sampling/logp_gap"] < 1e-5
+
+
+@pytest.mark.parametrize("advantage_name", ["gae", "group"])
+def test_a_sampler_that_is_off_is_noticed_and_computed_anew(
+    monkeypatch: pytest.MonkeyPatch, advantage_name: str
+) -> None:
+    toy = rollouts(advantage=advantage_name, kl_coef=0.1)
+    answer = toy.policy.answer
+
+    def wrong(*args: Any, **kwargs: Any) -> Any:
+        return [
+            replace(a, samples=tuple(replace(s, logp=s.logp + 0.01) for s in a.samples))
+            for a in answer(*args, **kwargs)
+        ]
+
+    expected = [packed.columns for packed in next(toy.batches(1))]
+    monkeypatch.setattr(toy.policy, "answer", wrong)
+    found = [packed.columns for packed in next(toy.batches(1))]
+    assert toy.metrics["sampling/logp_gap"] == pytest.approx(0.01, abs=1e-4)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
+
+
+def test_no_forward_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are read once by the reference and once by the critic; of the policy one prompt is read to check."""
+    toy = rollouts()
+    reads: list[tuple[int, str, int]] = []
+
+    def counted(model: Any, trees: Any, name: str, **kwargs: Any) -> Any:
+        reads.append((id(model), name, len(trees)))
+        return sequence_columns(model, trees, name, **kwargs)
+
+    monkeypatch.setattr("heedful.engine.rollout.sequence_columns", counted)
+    list(toy.batches(1))
+    n = SETTINGS.prompts_per_step
+    assert sorted(reads) == sorted(
+        [(id(toy.reference), "logp", n), (id(toy.model), "value", n), (id(toy.policy.model), "logp", 1)]
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -93,6 +93,42 @@ def test_gae_limits_and_padding() -> None:
     torch.testing.assert_close(advantage.gae(rewards, values, mask)[0][1:2, :4], short)
 
 
+GROUPS = [[1.0, 2.0, 3.0], [0.0, 0.0, 0.9]]
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        # Means 2 and 0.3; sample deviations 1 and 0.9 / sqrt(3); that of all six sqrt(1.375).
+        ("group", [[-0.999900, 0.0, 0.999900], [-0.577239, -0.577239, 1.154478]]),
+        ("batch", [[-0.852730, 0.0, 0.852730], [-0.255819, -0.255819, 0.511638]]),
+        ("none", [[-1.0, 0.0, 1.0], [-0.3, -0.3, 0.6]]),
+    ],
+)
+def test_group_relative_golden(scale: advantage.Scale, expected: list[list[float]]) -> None:
+    found = advantage.group_relative(torch.tensor(GROUPS), scale=scale)
+    torch.testing.assert_close(found, torch.tensor(expected), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_answers_that_earn_the_same_have_no_advantage_at_all(scale: advantage.Scale) -> None:
+    """Not even that of rounding: the mean of three times 0.1 or 0.7 is not 0.1 or 0.7 in fp32."""
+    values = torch.tensor([0.1, 0.7, -3.3, 1e-3, 12345.678])[:, None]
+    for n in (2, 3, 5, 7):
+        assert not advantage.group_relative(values.repeat(1, n), scale=scale).any()
+    alike = torch.cat([values[:2].repeat(1, 3), torch.tensor([[0.0, 1.0, 0.5]])])
+    assert not advantage.group_relative(alike, scale=scale)[:2].any()
+
+
+def test_group_relative_knows_only_order_and_distance_within_a_prompt() -> None:
+    rewards = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    found = advantage.group_relative(rewards)
+    close(found.sum(1), [0.0] * 4)
+    torch.testing.assert_close(advantage.group_relative(rewards + torch.arange(4.0)[:, None]), found)
+    torch.testing.assert_close(advantage.group_relative(rewards * 1000), found, atol=1e-3, rtol=1e-3)
+    assert (advantage.group_relative(-rewards).sign() == -found.sign()).all()
+
+
 def test_whitening_uses_the_population_variance() -> None:
     x = t(1.0, 2.0, 3.0, 6.0)
     close(advantage.whiten(x), [(v - 3) / math.sqrt(3.5 + 1e-8) for v in (1, 2, 3, 6)])

@@ -85,7 +85,8 @@ class Packed:
     ids, positions [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n
     itself stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
     sequence's last token; chosen, rejected [P]: sequence numbers; columns: name -> [N]; weights: unit -> [N],
-    [S] or [P].
+    [S] or [P]; absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is
+    known to add nothing to the sum.
     """
 
     ids: Tensor
@@ -100,10 +101,15 @@ class Packed:
     rejected: Tensor
     columns: dict[str, Tensor]
     weights: dict[Unit, Tensor]
+    absent: dict[Unit, float] = field(default_factory=dict)
+
+    def present(self, unit: Unit) -> float:
+        """The sum of weights of the tokens, sequences or pairs in the row: what a watched mean is divided by."""
+        return float(self.weights[unit].sum())
 
     def count(self, unit: Unit) -> float:
-        """The sum of weights of all tokens, sequences or pairs: what a loss is divided by."""
-        return float(self.weights[unit].sum())
+        """The same with what is absent: what a loss is divided by."""
+        return self.present(unit) + self.absent.get(unit, 0.0)
 
     def to(self, device: torch.device) -> "Packed":
         """The same row on another device. The layout stays: it is read by Python, not by the model."""
@@ -111,7 +117,7 @@ class Packed:
         for name, value in parts.items():
             if isinstance(value, Tensor):
                 parts[name] = value.to(device)
-            elif isinstance(value, dict):
+            elif name in ("columns", "weights"):
                 parts[name] = {key: tensor.to(device) for key, tensor in value.items()}
         return Packed(**parts)
 

@@ -65,8 +65,10 @@ def fit(
     names = {c for f in functions.values() for c in bind.columns(f)}
     for number, batch in enumerate(batches, start):
         began = time.perf_counter()
-        counts = {u: sum(p.count(u) for p in batch) for u in {bind.unit(f) for f in functions.values()}}
-        if any(counts[bind.unit(t.loss)] == 0 for t in parts):
+        units = {bind.unit(f) for f in functions.values()}
+        counts = {u: sum(p.count(u) for p in batch) for u in units}
+        present = {u: sum(p.present(u) for p in batch) for u in units}
+        if any(present[bind.unit(t.loss)] == 0 for t in parts):
             raise UserError(
                 f"step {number} has nothing to learn from: every mask is empty; look at the data with `heedful inspect`"
             )
@@ -79,8 +81,9 @@ def fit(
             for name, function in functions.items():
                 unit = bind.unit(function)
                 term = next((t for t in parts if t.loss is function), None)
+                divisor = (counts if term is not None else present)[unit]
                 with torch.set_grad_enabled(term is not None):
-                    value = (bind.bind(function, values) * packed.weights[unit]).sum() / counts[unit]
+                    value = (bind.bind(function, values) * packed.weights[unit]).sum() / divisor
                 sums[name] += float(value.detach())
                 if term is not None:
                     objective = objective + term.weight * value

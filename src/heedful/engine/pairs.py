@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from heedful.data import chat
 from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
 from heedful.engine.randomness import key
-from heedful.engine.score import sequence_columns
+from heedful.engine.reference import fixed_logp
 from heedful.errors import UserError
 from heedful.types import Message, Preference, Prompt
 
@@ -32,15 +33,17 @@ def compared(tokenizer: Any, preferences: Sequence[Preference], max_length: int)
         nodes: list[Node] = []
         pairs: list[tuple[int, int]] = []
         for preference in group:
-            texts = (preference.chosen, preference.rejected)
-            ids = [chat.answer_ids(tokenizer, text) for text in texts if text not in numbers]
-            if any(len(prompt) + len(answer) > max_length for answer in ids):
+            new = {
+                text: chat.answer_ids(tokenizer, text)
+                for text in (preference.chosen, preference.rejected)
+                if text not in numbers
+            }
+            if any(len(prompt) + len(answer) > max_length for answer in new.values()):
                 too_long += 1
                 continue
-            for text in texts:
-                if text not in numbers:
-                    numbers[text] = len(nodes)
-                    nodes.append(answer_node(chat.answer_ids(tokenizer, text)))
+            for text, ids in new.items():
+                numbers[text] = len(nodes)
+                nodes.append(answer_node(ids))
             if preference.chosen != preference.rejected:
                 pairs.append((numbers[preference.chosen], numbers[preference.rejected]))
         if pairs:
@@ -92,9 +95,12 @@ def _place(messages: tuple[Message, ...], seed: int) -> int:
     return key("heldout", seed, [(m.role, m.content) for m in messages])
 
 
-def with_reference(model: Any, trees: Sequence[Tree]) -> list[Tree]:
-    """Give every answer token the log-prob that the model has now, before it is trained."""
-    found = sequence_columns(model, trees, "logp")
+def with_reference(model: Any, trees: Sequence[Tree], *, cache: Path | None = None) -> list[Tree]:
+    """Give every answer token the log-prob that the model has now, before it is trained.
+
+    What `cache` holds from an earlier time is not computed again (`engine/reference.py`).
+    """
+    found = fixed_logp(model, trees, cache)
     return [
         replace(
             tree,

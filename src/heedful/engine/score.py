@@ -117,7 +117,7 @@ def scores(model: nn.Module, packed: Packed) -> Tensor:
     if not isinstance(model, LikelihoodScorer):
         return scalars(model, packed, packed.last)
     hidden = states(model.writer, packed, torch.cat([packed.rows, packed.tokens]))
-    before, after = hidden.split(len(packed.rows))
+    before, after = torch.split(hidden, len(packed.rows))
     if (head := linear_head(model.writer)) is None:
         logp = token_columns(model.writer, packed, entropy=False)["logp"]
     elif len(packed.rows) * len(head.weight) > FULL_LOGITS:

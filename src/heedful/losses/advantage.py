@@ -1,9 +1,13 @@
-"""Advantages from rewards and values. Rows are answers, padded on the right; `mask` marks real tokens."""
+"""Advantages from rewards, with a critic's values (a value per token) or without (a value per answer)."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from heedful.losses.shapes import Padded, PaddedMask
+from heedful.losses.shapes import Padded, PaddedMask, PerAnswer
+
+Scale = Literal["group", "batch", "none"]
 
 
 def gae(
@@ -11,6 +15,7 @@ def gae(
 ) -> tuple[Padded, Padded]:
     """Generalised advantage estimates and returns (A + V), zero outside the mask.
 
+    Rows are answers, padded on the right; `mask` marks real tokens.
     A_t = sum_l (gamma lam)^l (r_{t+l} + gamma V_{t+l+1} - V_{t+l}), with V = 0 after the last token.
     Schulman et al. 2016, eq. 16 (arXiv:1506.02438).
     """
@@ -30,3 +35,19 @@ def whiten(x: Tensor, *, shift_mean: bool = True) -> Tensor:
     mean = x.mean()
     white = (x - mean) * torch.rsqrt(x.var(correction=0) + 1e-8)
     return white if shift_mean else white + mean
+
+
+def group_relative(rewards: PerAnswer, *, scale: Scale = "group") -> PerAnswer:
+    """(r - mean of the prompt's rewards) / (s + 1e-4), s the sample deviation of the prompt's or of all rewards.
+
+    Shao et al. 2024, section 4.1.2 (arXiv:2402.03300). Without scaling: Liu et al. 2025, section 3.2
+    (arXiv:2503.20783). Where all answers to a prompt earn the same, exactly zero. At least two answers a prompt.
+    """
+    advantage = rewards - rewards.mean(1, keepdim=True)
+    # The rounding of the mean must not become an advantage, which a deviation of about zero would magnify.
+    same = rewards.amin(1, keepdim=True) == rewards.amax(1, keepdim=True)
+    advantage = advantage.masked_fill(same, 0.0)
+    if scale == "none":
+        return advantage
+    deviation = rewards.std(1, keepdim=True) if scale == "group" else rewards.std()
+    return advantage / (deviation + 1e-4)

@@ -1,4 +1,4 @@
-"""A reward model -> a better policy: PPO with clipping, GAE, a critic and an adaptive KL penalty."""
+"""A reward model -> a better policy: PPO (GAE, a critic) or GRPO (group-relative advantages, no critic)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
+from torch import nn
 
 from heedful.data import atomic
 from heedful.data.formats import read_prompts
@@ -15,19 +16,32 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.reduction import Reduction
 from heedful.engine.reward_model import RewardModel
-from heedful.engine.rollout import Rollouts, RolloutSettings
+from heedful.engine.rollout import Estimator, Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.train import new_optimizer
+from heedful.losses import kl
 from heedful.losses import policy as policy_losses
+from heedful.losses.advantage import Scale
 from heedful.losses.bind import Loss
 from heedful.nn import hub
 from heedful.nn.actor_critic import ActorCritic
 
+# The settings that an advantage estimator does not use.
+OTHERS: dict[Estimator, tuple[str, ...]] = {
+    "gae": ("scale_rewards",),
+    "group": ("gamma", "lam", "whiten_rewards", "whiten_advantages", "vf_coef", "clip_range_value"),
+}
+
 
 class RlConfig(StageConfig):
-    """`model` is the policy to start from and the reference, `reward` the reward model, `prompts` a file."""
+    """`model` is the policy to start from and the reference, `reward` the reward model, `prompts` a file.
+
+    `advantage` gae needs a critic, group compares the answers to a prompt with one another. `kl_coef` penalises the
+    distance from the reference in the reward, `beta` in the loss.
+    """
 
     model: str
     reward: str
@@ -36,6 +50,10 @@ class RlConfig(StageConfig):
     prompts_per_step: int = Field(64, gt=0)
     num_generations: int = Field(4, gt=0)
     max_completion_length: int = Field(64, gt=0)
+    advantage: Estimator = "gae"
+    scale_rewards: Scale = "group"
+    reduction: Reduction = "token"
+    beta: float = Field(0.0, ge=0)
     num_ppo_epochs: int = Field(2, gt=0)
     num_mini_batches: int = Field(2, gt=0)
     learning_rate: float = Field(3e-4, gt=0)
@@ -65,9 +83,20 @@ class RlConfig(StageConfig):
             raise ValueError("num_mini_batches is larger than prompts_per_step: lower it")
         return self
 
+    @model_validator(mode="after")
+    def _settings_belong_to_the_advantage(self) -> Self:
+        if self.advantage == "group" and self.num_generations < 2:
+            raise ValueError(
+                "advantage=group compares answers to one prompt: set num_generations to 2 or more"
+            )
+        for name in OTHERS[self.advantage]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing with advantage={self.advantage}: leave it out")
+        return self
+
 
 def main(config: RlConfig) -> dict[str, Any]:
-    """Improve the policy and write it to `output`/model, its critic to `output`/critic."""
+    """Improve the policy and write it to `output`/model, and its critic, if it has one, to `output`/critic."""
     inputs: Inputs = {"model": config.model, "reward": config.reward, "prompts": config.prompts}
     stage = Stage("rl", config, inputs)
     if (done := stage.finished()) is not None:
@@ -75,11 +104,12 @@ def main(config: RlConfig) -> dict[str, Any]:
     tokenizer = hub.load_tokenizer(config.model)
     reward = RewardModel.load(config.reward)
     weights = dtype(config.precision)
-    model = ActorCritic(hub.load_model(config.model, dtype=weights), critic(config))
+    actor = hub.load_model(config.model, dtype=weights)
+    model = ActorCritic(actor, critic(config)) if config.advantage == "gae" else actor
     reference = hub.load_model(config.model, dtype=weights)
-    for part in (model.critic, reference):
+    for part in (model, reference):
         use_packed_attention(part)
-    policy = Policy(model.policy, tokenizer)
+    policy = Policy(actor, tokenizer)
     rollouts = Rollouts(
         model=model,
         policy=policy,
@@ -93,9 +123,10 @@ def main(config: RlConfig) -> dict[str, Any]:
     for _ in steps(stage, config, model, rollouts):
         last = rollouts.metrics
     with atomic.new_folder(stage.folder / "model") as folder:
-        hub.save_model(folder, model.policy, tokenizer)
-    with atomic.new_folder(stage.folder / "critic") as folder:
-        hub.save_model(folder, model.critic, tokenizer)
+        hub.save_model(folder, actor, tokenizer)
+    if isinstance(model, ActorCritic):
+        with atomic.new_folder(stage.folder / "critic") as folder:
+            hub.save_model(folder, model.critic, tokenizer)
     return stage.finish(episodes=config.iterations * config.prompts_per_step * config.num_generations, **last)
 
 
@@ -115,18 +146,30 @@ def settings(config: RlConfig) -> RolloutSettings:
     """The part of the configuration that rollouts need."""
     names = {f.name for f in dataclasses.fields(RolloutSettings)}
     values = config.model_dump(include=names)
-    return RolloutSettings(**values, epochs=config.num_ppo_epochs, minibatches=config.num_mini_batches)
+    return RolloutSettings(
+        **values,
+        epochs=config.num_ppo_epochs,
+        minibatches=config.num_mini_batches,
+        skip_zero_advantages=config.advantage == "group" and not config.beta,
+    )
 
 
-def steps(stage: Stage, config: RlConfig, model: ActorCritic, rollouts: Rollouts) -> Iterator[Step]:
-    """PPO's optimiser steps, saved between iterations only, since rollouts are not part of a checkpoint."""
+def objective(config: RlConfig) -> list[Term]:
+    """What is minimised: the clipped surrogate, the critic's error, the k3 estimate of the KL to the reference."""
+    terms = [Term(partial(policy_losses.ppo_clip, clip_range=config.clip_range))]
+    if config.advantage == "gae":
+        clipped = partial(policy_losses.value_clip, clip_range=config.clip_range_value)
+        terms.append(Term(clipped, weight=config.vf_coef))
+    if config.beta:
+        terms.append(Term(kl.k3, weight=config.beta))
+    return terms
+
+
+def steps(stage: Stage, config: RlConfig, model: nn.Module, rollouts: Rollouts) -> Iterator[Step]:
+    """The optimiser steps, saved between iterations only, since rollouts are not part of a checkpoint."""
     per_iteration = config.num_ppo_epochs * config.num_mini_batches
     total = config.iterations * per_iteration
     optimizer = new_optimizer(model, config)
-    terms = [
-        Term(partial(policy_losses.ppo_clip, clip_range=config.clip_range)),
-        Term(partial(policy_losses.value_clip, clip_range=config.clip_range_value), weight=config.vf_coef),
-    ]
     watch: dict[str, Loss] = {
         "approx_kl": policy_losses.approx_kl,
         "clip_ratio": partial(policy_losses.clip_fraction, clip_range=config.clip_range),
@@ -140,7 +183,7 @@ def steps(stage: Stage, config: RlConfig, model: ActorCritic, rollouts: Rollouts
         taken = fit(
             model,
             rollouts.batches(config.iterations, start // per_iteration),
-            terms,
+            objective(config),
             optimizer,
             watch=watch,
             learning_rate_factor=schedule("linear", steps=total, warmup=config.warmup, floor=0.1),

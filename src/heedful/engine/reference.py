@@ -1,0 +1,148 @@
+"""Log-probs of a model that is not trained, computed once and kept in the user's cache folder.
+
+One file for each row that the model is run on. Its name is a hash of everything that the numbers depend on: the
+weights, the row's tokens, how they are computed. So a hit is what would be computed, bit for bit, and whatever
+changed is a miss. Any fault of the disk is a miss too.
+"""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+
+import heedful
+from heedful.data.packing import pack
+from heedful.engine.batch import Tree
+from heedful.engine.score import sequence_columns
+
+LIMIT = 2 * 1024**3
+"""How many bytes the cache may hold: half a billion tokens."""
+
+ROW = 16384
+"""Tokens a row, as elsewhere where nothing is trained."""
+
+Values = NDArray[np.float32]
+
+
+def cache_folder() -> Path | None:
+    """Where to keep what can be computed again: $HEEDFUL_CACHE (empty: nowhere), else the user's cache folder."""
+    chosen = os.environ.get("HEEDFUL_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    home = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        return (Path(home) if home else Path.home() / ".cache") / "heedful"
+    return None
+
+
+def fixed_logp(
+    model: Any, trees: Sequence[Tree], cache: Path | None, *, limit: int = LIMIT
+) -> list[list[Tensor]]:
+    """The log-prob of every answer token, [tree][sequence] -> [n]; rows that `cache` holds are not computed."""
+    sizes = [t.size for t in trees]
+    folder = None if cache is None else cache / "reference"
+    how = _how(model) if folder else b""
+    found: dict[int, list[Tensor]] = {}
+    room = limit
+    for bin_ in pack(sizes, max([ROW, *sizes])):
+        row = [trees[i] for i in bin_]
+        path = folder / f"{_key(how, row)}.safetensors" if folder else None
+        flat = _read(path, sum(_lengths(row))) if path else None
+        if flat is None:
+            per_tree = sequence_columns(model, row, "logp", token_budget=sum(t.size for t in row))
+            flat = torch.cat([values for tree in per_tree for values in tree]).float().cpu().numpy()
+            room -= flat.nbytes
+            if path and room > 0:
+                _write(path, flat)
+        parts = iter(torch.split(torch.from_numpy(flat), _lengths(row)))
+        for i in bin_:
+            found[i] = [next(parts) for _ in trees[i].branches or (trees[i].prompt,)]
+    if folder and room < limit:
+        _prune(folder, limit)
+    return [found[i] for i in range(len(trees))]
+
+
+def _lengths(row: Sequence[Tree]) -> list[int]:
+    """How many tokens of each sequence have a log-prob."""
+    return [int(node.trained.sum()) for tree in row for node in (tree.branches or (tree.prompt,))]
+
+
+def _how(model: Any) -> bytes:
+    """A hash of the model and of what else the last bit of its log-probs depends on."""
+    whole = hashlib.sha256()
+    device = next(model.parameters()).device.type
+    for part in (
+        heedful.__version__,
+        torch.__version__,
+        torch.get_num_threads(),
+        torch.backends.cpu.get_cpu_capability(),
+        torch.cuda.get_device_name() if device == "cuda" else device,
+        torch.get_float32_matmul_precision(),
+        torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
+        model.config.to_json_string(),
+    ):
+        whole.update(f"{part}\0".encode())
+    for name, value in model.state_dict().items():
+        whole.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return whole.digest()
+
+
+def _key(how: bytes, row: Sequence[Tree]) -> str:
+    whole = hashlib.sha256(how)
+    for tree in row:
+        whole.update(f"{len(tree.branches)}\0".encode())
+        for node in (tree.prompt, *tree.branches):
+            whole.update(f"{len(node.ids)}\0".encode())
+            whole.update(node.ids.tobytes())
+            whole.update(node.trained.tobytes())
+    return whole.hexdigest()
+
+
+def _read(path: Path, length: int) -> Values | None:
+    """What lies at `path`, if it is whole."""
+    try:
+        with safe_open(path, "np") as file:
+            values: Values = file.get_tensor("logp")
+            digest = (file.metadata() or {}).get("sha256")
+        if values.shape != (length,) or hashlib.sha256(values.tobytes()).hexdigest() != digest:
+            return None
+        os.utime(path)  # the oldest go first
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return values
+
+
+def _write(path: Path, values: Values) -> None:
+    """Write beside `path`, then rename: another process may read it, or write the same, at any time."""
+    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.partial")
+    content = save({"logp": values}, metadata={"sha256": hashlib.sha256(values.tobytes()).hexdigest()})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError:  # no room, no right to write: it is only a cache
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _prune(folder: Path, limit: int) -> None:
+    """Remove what was used longest ago until at most `limit` bytes are left."""
+    with contextlib.suppress(OSError):
+        files = [(f.stat().st_mtime_ns, f.stat().st_size, f) for f in folder.iterdir() if f.is_file()]
+        total = sum(size for _, size, _ in files)
+        for _, size, file in sorted(files):
+            if total <= limit:
+                break
+            file.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,118 @@
+"""The rl stage with and without a critic."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from heedful.nn import hub
+from heedful.stages import rl
+from stages import saved
+
+GROUP: dict[str, Any] = {"advantage": "group", "kl_coef": 0.0, "kl_target": None}
+
+
+def config(folder: Path, name: str = "out", **values: Any) -> rl.RlConfig:
+    model, reward = folder / "policy", folder / "reward"
+    if not model.is_dir():
+        saved.models(folder)
+        saved.prompts(folder)
+    small = {"iterations": 3, "prompts_per_step": 4, "num_generations": 3, "max_completion_length": 6}
+    return rl.RlConfig(
+        **{
+            "output": folder / name,
+            "model": str(model),
+            "reward": str(reward),
+            "prompts": folder / "prompts.jsonl",
+            "save_every": 0.0,
+            **small,
+            **values,
+        }
+    )
+
+
+def rows(config: rl.RlConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_without_a_critic_none_is_loaded_trained_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config(tmp_path, **GROUP)
+    before = saved.weights(tmp_path / "policy")
+
+    def no_critic(*args: Any) -> Any:
+        raise AssertionError("a critic was made")
+
+    monkeypatch.setattr(rl, "critic", no_critic)
+    result = rl.main(chosen)
+    assert not (chosen.output / "critic").exists()
+    assert saved.weights(chosen.output / "model") != before
+    assert {"frac_reward_zero_std", "kl", "sampling/logp_gap"} <= result.keys()
+    assert not {"value_explained", "value_clip"} & set(rows(chosen)[0])
+    assert rl.line(result).startswith("36 episodes")
+
+
+@pytest.mark.parametrize(
+    "settings", [GROUP, {"advantage": "gae"}, {**GROUP, "kl_coef": 0.1, "kl_target": 1.0, "beta": 0.1}]
+)
+def test_killed_and_started_again_is_never_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    whole, broken = config(tmp_path, "whole", **settings), config(tmp_path, "broken", **settings)
+    rl.main(whole)
+    schedule = rl.schedule
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        factor = schedule(*args, **kwargs)
+
+        def at(step: int) -> float:
+            if step == 6:
+                raise KeyboardInterrupt
+            return factor(step)
+
+        return at
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rl, "schedule", dies)
+        with pytest.raises(KeyboardInterrupt):
+            rl.main(broken)
+    assert (broken.output / "checkpoint-4").is_dir()
+    rl.main(broken)
+    assert saved.weights(broken.output / "model") == saved.weights(whole.output / "model")
+    without_time = [[{**row, "seconds": 0} for row in rows(c)] for c in (whole, broken)]
+    assert without_time[0] == without_time[1]
+
+
+def test_the_kl_term_is_in_the_objective_and_needs_every_answer(tmp_path: Path) -> None:
+    with_term = config(tmp_path, beta=0.5, **GROUP)
+    assert [term.weight for term in rl.objective(with_term)] == [1.0, 0.5]
+    assert not rl.settings(with_term).skip_zero_advantages
+    assert rl.settings(config(tmp_path, **GROUP)).skip_zero_advantages
+    assert not rl.settings(config(tmp_path)).skip_zero_advantages
+    rl.main(with_term)
+    assert all(row["k3"] >= 0 for row in rows(with_term))
+    assert max(row["k3"] for row in rows(with_term)) > 0
+
+
+def test_a_critic_is_written_with_its_policy(tmp_path: Path) -> None:
+    chosen = config(tmp_path, iterations=1, reduction="sequence")
+    rl.main(chosen)
+    assert hub.load_scorer(chosen.output / "critic").config.num_labels == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"advantage": "group", "num_generations": 1}, "num_generations to 2"),
+        ({"advantage": "group", "lam": 0.9}, "lam means nothing with advantage=group"),
+        ({"advantage": "group", "vf_coef": 1.0}, "vf_coef means nothing"),
+        ({"scale_rewards": "none"}, "scale_rewards means nothing with advantage=gae"),
+        ({"advantage": "rloo"}, "'gae' or 'group'"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(tmp_path: Path, values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        config(tmp_path, **values)

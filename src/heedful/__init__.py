@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from heedful.data.store.store import Store
     from heedful.engine.batch import Tree
     from heedful.engine.dialogues import conversations, documents
+    from heedful.engine.endpoint import Endpoint
     from heedful.engine.fit import Step, Term, fit
     from heedful.engine.optim import Optimizer
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
     from heedful.engine.reward_model import RewardModel
     from heedful.engine.rollout import Rollouts, RolloutSettings
-    from heedful.engine.sample import Sampling
+    from heedful.engine.sampler import Sampler
+    from heedful.engine.sampler_server import ServerSampler
+    from heedful.engine.sampler_vllm import VllmSampler
+    from heedful.engine.sampling import Sampling
     from heedful.engine.tokenizer import train_bpe
     from heedful.engine.train import batches, means
     from heedful.errors import UserError
@@ -44,13 +48,17 @@ _WHERE = {
     "data.store.store": ("Store",),
     "engine.batch": ("Tree",),
     "engine.dialogues": ("conversations", "documents"),
+    "engine.endpoint": ("Endpoint",),
     "engine.fit": ("Step", "Term", "fit"),
     "engine.optim": ("Optimizer",),
     "engine.pairs": ("compared", "with_reference"),
     "engine.policy": ("Policy",),
     "engine.reward_model": ("RewardModel",),
     "engine.rollout": ("RolloutSettings", "Rollouts"),
-    "engine.sample": ("Sampling",),
+    "engine.sampler": ("Sampler",),
+    "engine.sampler_server": ("ServerSampler",),
+    "engine.sampler_vllm": ("VllmSampler",),
+    "engine.sampling": ("Sampling",),
     "engine.tokenizer": ("train_bpe",),
     "engine.train": ("batches", "means"),
     "errors": ("UserError",),

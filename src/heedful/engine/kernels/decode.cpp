@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 struct Step {
@@ -76,12 +77,38 @@ inline float soft_capped(float x, float cap) {
   return x < 0 ? -t : t;
 }
 
-// fp32 as it lies, bf16 widened into `scratch`.
-inline const float *as_float(const float *x, int64_t, float *) { return x; }
-inline const float *as_float(const bf16 *x, int64_t n, float *scratch) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) scratch[i] = widen(x[i]);
-  return scratch;
+// What compilers lower to the registers that there are.
+constexpr int64_t kLanes = 16;
+typedef float Lanes __attribute__((vector_size(64)));
+typedef uint32_t Bits __attribute__((vector_size(64)));
+typedef uint16_t HalfBits __attribute__((vector_size(32)));
+
+inline Lanes load(const float *x) {
+  Lanes y;
+  std::memcpy(&y, x, sizeof y);
+  return y;
+}
+inline Lanes load(const bf16 *x) {
+  HalfBits half;
+  std::memcpy(&half, x, sizeof half);
+  const Bits bits = __builtin_convertvector(half, Bits) << 16;
+  Lanes y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+inline void store(float *x, Lanes y) { std::memcpy(x, &y, sizeof y); }
+
+inline float total(Lanes x) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  x += __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return x[0] + x[1];
+#else
+  float sum = 0;
+  for (int64_t i = 0; i < kLanes; ++i) sum += x[i];
+  return sum;
+#endif
 }
 
 // What a query has gathered so far.
@@ -90,60 +117,82 @@ struct Query {
   float top, sum;
 };
 
-// WIDTH 0: known at run time only.
-template <typename T, int WIDTH>
+// VECTORS: the width in whole vectors; 0: known at run time only.
+template <typename T, int VECTORS>
 struct Worker {
   const Step &s;
-  const int64_t width, repeat;
-  std::vector<float> queries, gathered, keys, values;
+  const int64_t width, repeat, vectors, padded;
+  std::vector<float> queries, gathered, keys, values;  // rows of `padded` floats, zeros at their ends
   std::vector<Query> state;
 
   explicit Worker(const Step &step)
-      : s(step), width(WIDTH ? WIDTH : step.width), repeat(step.heads / step.kv_heads),
-        keys(kBlock * width), values(kBlock * width) {}
+      : s(step), width(step.width), repeat(step.heads / step.kv_heads),
+        vectors(VECTORS ? VECTORS : (step.width + kLanes - 1) / kLanes), padded(vectors * kLanes),
+        keys(kBlock * padded), values(kBlock * padded) {}
 
-  // Let query i see keys[from..n) whose weights go to its running sum.
-  void gather(int64_t i, const float *k, const float *v, int64_t from, int64_t n) {
-    const float *q = &queries[i * width];
-    float *acc = &gathered[i * width];
+  int64_t count_vectors() const { return VECTORS ? VECTORS : vectors; }
+
+  // Let query i see keys [from, n) of a block.
+  template <typename E>
+  void gather(int64_t i, const E *k, const E *v, int64_t from, int64_t n) {
+    const float *q = &queries[i * padded];
     Query &query = state[i];
     float score[kBlock];
+    std::fill(score, score + kBlock, kNothing);
     float top = query.top;
     for (int64_t t = from; t < n; ++t) {
-      float dot = 0;
-#pragma omp simd reduction(+ : dot)
-      for (int64_t d = 0; d < width; ++d) dot += q[d] * k[t * width + d];
-      score[t] = s.softcap > 0 ? soft_capped(dot, s.softcap) : dot;
+      Lanes dot = {};
+      for (int64_t d = 0; d < count_vectors(); ++d) dot += load(q + d * kLanes) * load(k + t * padded + d * kLanes);
+      const float x = total(dot);
+      score[t] = s.softcap > 0 ? soft_capped(x, s.softcap) : x;
       top = score[t] > top ? score[t] : top;
     }
     const float kept = exponential(query.top - top);
-    float sum = 0;
-#pragma omp simd
-    for (int64_t t = from; t < n; ++t) score[t] = exponential(score[t] - top);
-    for (int64_t t = from; t < n; ++t) sum += score[t];
-#pragma omp simd
-    for (int64_t d = 0; d < width; ++d) acc[d] *= kept;
-    for (int64_t t = from; t < n; ++t) {
-      const float weight = score[t];
-#pragma omp simd
-      for (int64_t d = 0; d < width; ++d) acc[d] += weight * v[t * width + d];
-    }
-    query.sum = query.sum * kept + sum;
     query.top = top;
+    query.sum *= kept;
+#pragma omp simd
+    for (int64_t t = 0; t < kBlock; ++t) score[t] = exponential(score[t] - top);
+    for (int64_t t = from; t < n; ++t) query.sum += score[t];
+    float *acc = &gathered[i * padded];
+    if (VECTORS) {
+      Lanes sums[VECTORS ? VECTORS : 1];  // in registers
+      for (int64_t d = 0; d < VECTORS; ++d) sums[d] = load(acc + d * kLanes) * kept;
+      for (int64_t t = from; t < n; ++t)
+        for (int64_t d = 0; d < VECTORS; ++d) sums[d] += load(v + t * padded + d * kLanes) * score[t];
+      for (int64_t d = 0; d < VECTORS; ++d) store(acc + d * kLanes, sums[d]);
+    } else {
+      for (int64_t d = 0; d < vectors; ++d) {
+        Lanes sum = load(acc + d * kLanes) * kept;
+        for (int64_t t = from; t < n; ++t) sum += load(v + t * padded + d * kLanes) * score[t];
+        store(acc + d * kLanes, sum);
+      }
+    }
+  }
+
+  void copy_widened(const T *x, int64_t n, float *block) const {
+    for (int64_t t = 0; t < n; ++t)
+      for (int64_t d = 0; d < width; ++d) block[t * padded + d] = widen(x[t * width + d]);
   }
 
   // Let queries [begin, end) see `count` keys, the first of which stands at `position`.
   void segment(int64_t begin, int64_t end, const T *k, const T *v, int64_t count, int64_t position) {
     int64_t first = state[begin].first;
     for (int64_t i = begin; i < end; ++i) first = std::min(first, state[i].first);
-    const int64_t skipped = std::max<int64_t>(0, first - position) / kBlock * kBlock;
-    for (int64_t t = skipped; t < count; t += kBlock) {
+    const bool as_it_lies = width == padded && (std::is_same<T, float>::value || end - begin == 1);
+    for (int64_t t = std::max<int64_t>(0, first - position) / kBlock * kBlock; t < count; t += kBlock) {
       const int64_t n = std::min(kBlock, count - t);
-      const float *block_k = as_float(k + t * width, n * width, keys.data());
-      const float *block_v = as_float(v + t * width, n * width, values.data());
+      const T *block_k = k + t * width, *block_v = v + t * width;
+      if (!as_it_lies) {
+        copy_widened(block_k, n, keys.data());
+        copy_widened(block_v, n, values.data());
+      }
       for (int64_t i = begin; i < end; ++i) {
         const int64_t from = std::max<int64_t>(0, state[i].first - position - t);
-        if (from < n) gather(i, block_k, block_v, from, n);
+        if (from >= n) continue;
+        if (as_it_lies)
+          gather(i, block_k, block_v, from, n);
+        else
+          gather(i, keys.data(), values.data(), from, n);
       }
     }
   }
@@ -151,13 +200,13 @@ struct Worker {
   // Rows [begin, end) share a slot.
   void run(int64_t begin, int64_t end, int64_t head) {
     const int64_t slot = s.slot[begin], prompt = s.prompt_length[slot], count = (end - begin) * repeat;
-    queries.resize(count * width);
-    gathered.assign(count * width, 0.0f);
+    queries.assign(count * padded, 0.0f);
+    gathered.assign(count * padded, 0.0f);
     state.resize(count);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = begin + i / repeat, h = head * repeat + i % repeat;
       const T *q = static_cast<const T *>(s.q) + h * s.q_head + row * s.q_row;
-      for (int64_t d = 0; d < width; ++d) queries[i * width + d] = widen(q[d]) * s.scale;
+      for (int64_t d = 0; d < width; ++d) queries[i * padded + d] = widen(q[d]) * s.scale;
       const int64_t length = prompt + s.written[row] + 1;
       // A sink is a key whose value is zero.
       state[i] = {s.window ? std::max<int64_t>(0, length - s.window) : 0, s.sinks ? s.sinks[h] : kNothing,
@@ -177,12 +226,12 @@ struct Worker {
       const int64_t row = begin + i / repeat, h = head * repeat + i % repeat;
       T *out = static_cast<T *>(s.out) + (row * s.heads + h) * width;
       const float share = 1.0f / state[i].sum;
-      for (int64_t d = 0; d < width; ++d) narrow(gathered[i * width + d] * share, out[d]);
+      for (int64_t d = 0; d < width; ++d) narrow(gathered[i * padded + d] * share, out[d]);
     }
   }
 };
 
-template <typename T, int WIDTH>
+template <typename T, int VECTORS>
 void attend(const Step &s) {
   std::vector<int64_t> starts;
   for (int64_t row = 0; row < s.rows; ++row)
@@ -191,7 +240,7 @@ void attend(const Step &s) {
   starts.push_back(s.rows);
 #pragma omp parallel num_threads(s.threads) if (s.threads > 1)
   {
-    Worker<T, WIDTH> worker(s);
+    Worker<T, VECTORS> worker(s);
 #pragma omp for schedule(dynamic)
     for (int64_t unit = 0; unit < units; ++unit) {
       const int64_t run = unit / s.kv_heads;
@@ -203,11 +252,11 @@ void attend(const Step &s) {
 template <typename T>
 void attend_any_width(const Step &s) {
   switch (s.width) {
-    case 32: return attend<T, 32>(s);
-    case 48: return attend<T, 48>(s);
-    case 64: return attend<T, 64>(s);
-    case 96: return attend<T, 96>(s);
-    case 128: return attend<T, 128>(s);
+    case 32: return attend<T, 2>(s);
+    case 48: return attend<T, 3>(s);
+    case 64: return attend<T, 4>(s);
+    case 96: return attend<T, 6>(s);
+    case 128: return attend<T, 8>(s);
     default: return attend<T, 0>(s);
   }
 }

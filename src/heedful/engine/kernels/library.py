@@ -1,8 +1,8 @@
 """Which compiled kernel this process uses: found, chosen once, and kept for as long as a run lasts.
 
 A kernel is used where `python -m heedful.engine.kernels.build` has built it, and never built unasked. Its sums come
-out in another order than torch's, so the choice must not change while a run lasts: it is made at first use and kept
-by the process, and `continued` hands it on to the process that resumes a run. HEEDFUL_KERNELS=0 turns kernels off.
+out in another order than torch's, so the choice must not change while a run lasts: it is made at first use, written
+down in every stage's folder, and `keep` hands it on to the process that resumes. HEEDFUL_KERNELS=0 turns kernels off.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _kept: list[str] = []
 
 
+@cache
 def place() -> Path:
     """Where the library of this source lies for this processor, built or not, in the user's cache folder."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -73,36 +74,33 @@ def in_use() -> str:
     return _kept[0]
 
 
+def keep(name: str) -> None:
+    """Use from now on the kernel of this name: the one that the work was begun with which this process goes on with."""
+    if name == TORCH != available():
+        _say("this run was begun without the decode kernel and goes on so; resume=false uses it")
+    _kept[:] = [name]
+
+
 def decode() -> ctypes.CDLL | None:
-    """The library that this process uses, or None for torch."""
-    if in_use() == TORCH:
-        _say_how()
+    """The library that this process uses, or None for torch.
+
+    Raises UserError where `keep` asked for one that is not at hand: with another the run would not be the same.
+    """
+    wanted = in_use()
+    if wanted == TORCH:
+        if os.environ.get("HEEDFUL_KERNELS") != "0" and not place().is_file():
+            _say("to sample several times faster on this CPU, run once: python -m heedful.engine.kernels.build")
         return None
     found = _loaded(place())
-    if found is None or found[0] != in_use():
-        raise RuntimeError("the decode kernel was replaced while it was in use: start again")
-    return found[1]
-
-
-@cache
-def _say_how() -> None:
-    if os.environ.get("HEEDFUL_KERNELS") != "0" and not place().is_file():
-        _log.warning("`python -m heedful.engine.kernels.build`, once, makes sampling on this CPU several times faster")
-
-
-def continued(before: str | None) -> str:
-    """Use what a run was begun with, for it and for the rest of this process; None for a new run.
-
-    Raises UserError where that kernel is not at hand: with another one the run would not be the same.
-    """
-    wanted = available() if before is None else before
-    if wanted not in (TORCH, available()):
+    if found is None or found[0] != wanted or available() == TORCH:
         raise UserError(
             f"this run was begun with the decode kernel {wanted}, which is not at hand (here: {available()}): "
             "build it with `python -m heedful.engine.kernels.build` and unset HEEDFUL_KERNELS, or begin anew with "
             "resume=false"
         )
-    if before == TORCH != available():
-        _log.warning("this run was begun without the decode kernel and goes on so; resume=false uses it")
-    _kept[:] = [wanted]
-    return wanted
+    return found[1]
+
+
+@cache
+def _say(line: str) -> None:
+    _log.warning(line)

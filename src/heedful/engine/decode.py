@@ -6,9 +6,11 @@ are read once for its n answers. On a CPU that is one compiled call a layer wher
 (engine/kernels), and else the products and masks below.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,9 +38,19 @@ class Cache:
             heads, width = like.shape[1], like.shape[3]
             prompt = (self.slots, heads, self.prompt_room, width)
             answer = (self.slots, heads, self.samples, self.answer_room, width)
-            self.prompt[index] = (like.new_zeros(prompt), like.new_zeros(prompt))
-            self.answer[index] = (like.new_zeros(answer), like.new_zeros(answer))
+            self.prompt[index] = (_zeros(prompt, like), _zeros(prompt, like))
+            self.answer[index] = (_zeros(answer, like), _zeros(answer, like))
         return self.prompt[index], self.answer[index]
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros of the type of `like`. On a CPU the system hands out zeroed pages when they are first touched: most
+    answers end long before their room does.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    pages = np.zeros(math.prod(shape) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(pages).view(like.dtype).view(shape)
 
 
 class PrefillRows:

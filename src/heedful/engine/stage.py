@@ -112,9 +112,7 @@ class Stage:
         return result
 
     def _write(self, **more: Any) -> None:
-        atomic.write_json(
-            self._file, {"identity": self.identity, "decode_kernel": library.in_use(), **more}
-        )
+        atomic.write_json(self._file, {"identity": self.identity, "decode_kernel": library.in_use(), **more})
 
     def _old(self) -> dict[str, Any] | None:
         """What `stage.json` says, or None without one."""

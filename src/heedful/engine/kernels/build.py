@@ -35,7 +35,9 @@ def build() -> Path:
             if not complaint:
                 os.replace(made, final)
                 return final
-    raise UserError(f"the decode kernel cannot be built; sampling goes on with torch. {compiler} says: {complaint}")
+    raise UserError(
+        f"the decode kernel cannot be built; sampling goes on with torch. {compiler} says: {complaint}"
+    )
 
 
 def _compiler() -> str:

@@ -2,15 +2,20 @@
 
 A *slot* holds one prompt and the answers that grow from it: prompt keys [slots, H, P, D], answer keys
 [slots, n, H, T, D]. Decoding reads both without gathering: queries are laid out by slot, so the prompt's keys
-are read once for its n answers.
+are read once for its n answers. On a CPU that is one compiled call a layer where the kernel is built
+(engine/kernels), and else the products and masks below.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.engine.attention import TreeRows, Variant
+from heedful.engine.kernels.decode import kernel
 from heedful.engine.layout import Layout
 
 
@@ -33,9 +38,19 @@ class Cache:
             heads, width = like.shape[1], like.shape[3]
             prompt = (self.slots, heads, self.prompt_room, width)
             answer = (self.slots, heads, self.samples, self.answer_room, width)
-            self.prompt[index] = (like.new_zeros(prompt), like.new_zeros(prompt))
-            self.answer[index] = (like.new_zeros(answer), like.new_zeros(answer))
+            self.prompt[index] = (_zeros(prompt, like), _zeros(prompt, like))
+            self.answer[index] = (_zeros(answer, like), _zeros(answer, like))
         return self.prompt[index], self.answer[index]
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros of the type of `like`. On a CPU the system hands out zeroed pages when they are first touched: most
+    answers end long before their room does.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    pages = np.zeros(math.prod(shape) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(pages).view(like.dtype).view(shape)
 
 
 class PrefillRows:
@@ -65,9 +80,30 @@ class DecodeRows:
     ) -> None:
         self.cache, self.slot, self.sample, self.written = cache, slot, sample, written
         self.prompt_length = prompt_length
+        self.kernel = kernel(slot, sample, written, prompt_length)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        prompt, answer = self.cache.layer(layer, k)
+        if self.kernel is not None and self.kernel.takes(q, answer[0]):
+            return self.kernel.attend(q, k, v, prompt, answer, variant)
+        return self.grid.attend(q, k, v, prompt, answer, variant)
+
+    @cached_property
+    def grid(self) -> "_Grid":
+        return _Grid(self.cache, self.prompt_length, self.slot, self.sample, self.written)
+
+
+class _Grid:
+    """A step's attention in torch: rows are laid out as [slots, samples], absent ones as zeros."""
+
+    def __init__(
+        self, cache: Cache, prompt_length: Tensor, slot: Tensor, sample: Tensor, written: Tensor
+    ) -> None:
+        self.slots, self.samples = cache.slots, cache.samples
+        self.slot, self.sample, self.written = slot, sample, written
         self.room = int(written.max()) + 1
         self.prompt_room = int(prompt_length[slot].max())
-        slots, samples = cache.slots, cache.samples
+        slots, samples = self.slots, self.samples
         # Every answer active and in order, as in the first steps: the rows are the grid already.
         self.dense = len(slot) == slots * samples and torch.equal(
             slot * samples + sample, torch.arange(slots * samples)
@@ -85,12 +121,22 @@ class DecodeRows:
             ],
             -1,
         )
+        self._hidden: dict[int | None, Tensor] = {}
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
-        (pk, pv), (ak, av) = self.cache.layer(layer, k)
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        prompt: tuple[Tensor, Tensor],
+        answer: tuple[Tensor, Tensor],
+        variant: Variant,
+    ) -> Tensor:
+        """Store k and v in `answer`; return [1,B,H,D]."""
+        (pk, pv), (ak, av) = prompt, answer
         ak[self.slot, :, self.sample, self.written] = k[0].transpose(0, 1)
         av[self.slot, :, self.sample, self.written] = v[0].transpose(0, 1)
-        slots, samples = self.cache.slots, self.cache.samples
+        slots, samples = self.slots, self.samples
         heads, kv_heads, width = q.shape[1], k.shape[1], q.shape[3]
         repeat = heads // kv_heads
         rows = q[0].transpose(0, 1).reshape(-1, kv_heads, repeat, width)
@@ -118,14 +164,20 @@ class DecodeRows:
         )
         return flat[None]
 
+    def hidden(self, window: int | None) -> Tensor:
+        """What each answer does not see [slots, 1, samples, 1, keys]; made once for all layers."""
+        if window not in self._hidden:
+            seen = self.seen
+            if window is not None:
+                seen = seen & (self.query_position[..., None] - self.key_position[:, None] < window)
+            self._hidden[window] = ~seen[:, None, :, None]
+        return self._hidden[window]
+
     def _weights(self, scores: Tensor, variant: Variant, kv_heads: int, repeat: int) -> Tensor:
         """Softmax over what each row may see; scores [slots, kv heads, samples, repeat, keys]."""
         if variant.softcap is not None:
             scores = variant.softcap * torch.tanh(scores / variant.softcap)
-        seen = self.seen
-        if variant.window is not None:
-            seen = seen & (self.query_position[..., None] - self.key_position[:, None] < variant.window)
-        scores = scores.masked_fill_(~seen[:, None, :, None], float("-inf"))
+        scores = scores.masked_fill_(self.hidden(variant.window), float("-inf"))
         if variant.sinks is None:
             return scores.softmax(-1)
         sinks = variant.sinks.float().view(1, kv_heads, 1, repeat, 1).expand(*scores.shape[:-1], 1)

@@ -14,6 +14,7 @@ from torch import nn
 from heedful.data import atomic
 from heedful.engine import checkpoint, terminal
 from heedful.engine.fit import Step
+from heedful.engine.kernels import library
 from heedful.engine.optim import Optimizer
 from heedful.errors import UserError
 
@@ -83,6 +84,7 @@ class Stage:
         same = old["identity"] == self.identity
         if "result" in old and same:
             checkpoint.discard(self.folder)  # in case of a death between the two steps of `finish`
+            library.keep(old.get("decode_kernel", library.TORCH))  # for the stages that follow
             return dict(old["result"])
         if "result" not in old and not same and checkpoint.exist(self.folder):
             raise UserError(
@@ -96,16 +98,21 @@ class Stage:
         """Make the folder this run's: one that was killed goes on, any other gives way."""
         old = self._old()
         unfinished = old is not None and old["identity"] == self.identity and "result" not in old
-        if not unfinished or not self.config.resume:
-            atomic.write_json(self._file, {"identity": self.identity})
+        if old is not None and unfinished and self.config.resume:
+            library.keep(old.get("decode_kernel", library.TORCH))
+        else:
+            self._write()
             checkpoint.discard(self.folder)
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Record the result; from now on the same stage is not run again. Checkpoints are no longer needed."""
         result["seconds"] = round(self._spent + time.perf_counter() - self.began, 3)
-        atomic.write_json(self._file, {"identity": self.identity, "result": result})
+        self._write(result=result)
         checkpoint.discard(self.folder)
         return result
+
+    def _write(self, **more: Any) -> None:
+        atomic.write_json(self._file, {"identity": self.identity, "decode_kernel": library.in_use(), **more})
 
     def _old(self) -> dict[str, Any] | None:
         """What `stage.json` says, or None without one."""

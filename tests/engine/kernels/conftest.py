@@ -1,0 +1,53 @@
+"""The decode kernel, built once for these tests in a cache folder of their own."""
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heedful.engine.kernels import build, library
+from heedful.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _fresh_choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test chooses anew, and what it chose is forgotten after it."""
+    monkeypatch.delenv("HEEDFUL_KERNELS", raising=False)
+    monkeypatch.setattr(library, "_kept", [])
+    yield
+    library.place.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which the kernel is built; tests that need it skip without a compiler."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        library.place.cache_clear()
+        try:
+            build.build()
+        except UserError as error:
+            pytest.skip(str(error))
+        finally:
+            library.place.cache_clear()
+    return folder
+
+
+@pytest.fixture
+def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
+    """The kernel, in use by this process for the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    library.place.cache_clear()
+    found = library.decode()
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    library.place.cache_clear()
+    return tmp_path / "cache"

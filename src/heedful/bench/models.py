@@ -46,10 +46,9 @@ SHAPES = {
 """A has 8.3M parameters, B 42M; T is for growth and tests."""
 
 
-def new_model(shape: Shape, seed: int, mean_length: float = 60.0) -> Any:
-    """A model with random weights that ends an answer after about `mean_length` sampled tokens."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+def config(shape: Shape) -> LlamaConfig:
+    """The configuration of a model of this shape."""
+    return LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
@@ -62,7 +61,12 @@ def new_model(shape: Shape, seed: int, mean_length: float = 60.0) -> Any:
         bos_token_id=BOS,
         eos_token_id=EOS,
     )
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def new_model(shape: Shape, seed: int, mean_length: float = 60.0) -> Any:
+    """A model with random weights that ends an answer after about `mean_length` sampled tokens."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config(shape), dtype=torch.float32)
     let_answers_end(model, shape, 1 / mean_length)
     return model
 

@@ -1,5 +1,6 @@
 """Figures -> a table of 80 columns, an SVG, and what changed since an earlier run."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,8 @@ from heedful.bench.works import GROWTH, WORKS
 from heedful.report import digits, plots
 
 Figures = Mapping[str, Mapping[str, Any]]
-HEAD = ("work", "ours", "TRL", "times [95 %]", "goal", "of max", "memory, GB")
-WIDTHS = (22, 8, 8, 18, 4, 6, 10)
+HEAD = ("work", "ours", "TRL", "times [95 %]", "goal", "of max", "memory GB")
+WIDTHS = (21, 7, 7, 19, 4, 6, 9)
 NAMES = {"trl": "TRL", "generate_bf16": "generate, bf16"}
 STEADY = 0.05
 """A change of less than this is not spoken of, whatever its interval."""
@@ -26,8 +27,10 @@ def table(figures: Figures) -> str:
     for work, what in GROWTH.items():
         if f"bench/{work}/growth" in figures:
             grown = figures[f"bench/{work}/growth"]
-            text = f"{plain(grown['value'])} [{plain(grown['low'])}, {plain(grown['high'])}]"
-            lines += ["", f"us/token by {what}: {sizes(figures, work)}; the last is {text} times the first"]
+            text = (
+                f"us/token by {what}: {sizes(figures, work)}; the last is {interval(grown)} times the first"
+            )
+            lines += ["", *textwrap.wrap(text, sum(WIDTHS) + len(WIDTHS))]
     return "\n".join(lines)
 
 
@@ -90,14 +93,13 @@ def picture(figures: Figures) -> str:
             if found is not None:
                 label = f"{place.replace('-', ' ')}, against {NAMES[rival.name]}"
                 rows.append((label, found["value"], f"{interval(found)} times, goal {rival.goal:g}"))
-    svg = (
-        str(plots.bars("speed", rows, "How many times faster than others on the same work"))
-        if rows
-        else "<svg/>"
-    )
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{STYLE}", 1)
+    if not rows:
+        return EMPTY
+    svg = str(plots.bars("speed", rows, "How many times faster than others on the same work"))
+    return svg.replace("<svg ", EMPTY.replace("/>", " "), 1).replace(">", f">{STYLE}", 1)
 
 
+EMPTY = '<svg xmlns="http://www.w3.org/2000/svg"/>'
 STYLE = (
     "<style>:root{--ink:#222;--soft:#666;--line:#ddd;--paper:#fff;--rl:#0072b2}"
     "@media(prefers-color-scheme:dark){:root{--ink:#eee;--soft:#aaa;--line:#444;--paper:#111;--rl:#56b4e9}}"

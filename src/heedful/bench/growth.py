@@ -3,6 +3,7 @@
 import itertools
 import time
 
+from heedful.bench.ceiling import DTYPES
 from heedful.bench.models import EOS
 from heedful.bench.peers.job import Clock, Job
 from heedful.engine.batch import plain
@@ -22,7 +23,7 @@ LEAST = 65_536  # tokens of every measurement, so that the small ones are not ov
 
 def data(job: Job, clock: Clock) -> None:
     """Seconds a token of one pass over data of several sizes: order, packing and training."""
-    model = hub.load_model(job.model)
+    model = hub.load_model(job.model, dtype=DTYPES[job.precision])
     optimizer = Optimizer(model, learning_rate=1e-5)
     once = [plain(example["prompt"] + answer) for example in job.examples() for answer in example["answers"]]
     trees = once * -(-TOKENS[-1] // sum(tree.size for tree in once))
@@ -41,7 +42,7 @@ def data(job: Job, clock: Clock) -> None:
 
 def queue(job: Job, clock: Clock) -> None:
     """Seconds a sampled token with several numbers of waiting requests."""
-    model = hub.load_model(job.model).eval()
+    model = hub.load_model(job.model, dtype=DTYPES[job.precision]).eval()
     use_packed_attention(model)
     prompts = list(
         itertools.islice(itertools.cycle(tuple(e["prompt"]) for e in job.examples()), REQUESTS[-1])

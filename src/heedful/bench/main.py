@@ -83,7 +83,7 @@ def summarised(config: BenchConfig, threads: int, done: Sequence[Measurement]) -
         },
         "seconds": seconds,
         "cpu_share": round(median(shares), 3) if shares else None,
-        "peak_memory_bytes": max((m.peak_memory_bytes for m in ours), default=0),
+        "peak_memory_bytes": max((m.peak_memory_bytes for m in ours if m.laps), default=0),
         "figures": figures(done, precision=config.precision, seed=config.seed),
     }
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from heedful.bench import growth
-from heedful.bench.ceiling import ceiling
+from heedful.bench.ceiling import DTYPES, ceiling
 from heedful.bench.models import EOS
 from heedful.bench.peers.job import Clock, Example, Job, read_job, share_of_even, words
 from heedful.engine import process
@@ -30,27 +30,37 @@ MANY = 10_000
 EPOCHS, MINIBATCHES = 2, 2
 
 
+def policy_model(job: Job) -> Any:
+    """The policy in the precision that is measured."""
+    return hub.load_model(job.model, dtype=DTYPES[job.precision])
+
+
+def scorer(job: Job) -> Any:
+    """The reward model in the precision that is measured."""
+    return hub.load_scorer(job.reward, dtype=DTYPES[job.precision])
+
+
 def sft(job: Job, clock: Clock) -> None:
     """Supervised fine-tuning, loss on the answers."""
     trees = [spoken(e) for e in job.examples()]
-    train(job, clock, hub.load_model(job.model), trees, next_token)
+    train(job, clock, policy_model(job), trees, next_token)
 
 
 def reward(job: Job, clock: Clock) -> None:
     """A reward model: all pairs of a ranking are one batch element."""
     trees = [ranked(e, len(e["answers"])) for e in job.examples()]
-    train(job, clock, hub.load_scorer(job.reward), trees, bradley_terry)
+    train(job, clock, scorer(job), trees, bradley_terry)
 
 
 def preferred(job: Job, clock: Clock) -> None:
     """Direct preference optimisation; the reference's log-probs of a batch are computed as its turn comes."""
-    reference = hub.load_model(job.reference)
+    reference = hub.load_model(job.reference, dtype=DTYPES[job.precision])
     use_packed_attention(reference)
     trees = [ranked(e, 2) for e in job.examples()]
     train(
         job,
         clock,
-        hub.load_model(job.model),
+        policy_model(job),
         trees,
         partial(dpo, beta=0.1),
         partial(with_reference, reference),
@@ -89,7 +99,7 @@ def train(
 
 def sampling(job: Job, clock: Clock) -> None:
     """`batch` prompts, `samples` answers each."""
-    model = hub.load_model(job.model).eval()
+    model = policy_model(job).eval()
     use_packed_attention(model)
     numbers = itertools.count()
     prompts = itertools.cycle(tuple(e["prompt"]) for e in job.examples())
@@ -112,16 +122,17 @@ class Even:
 
 def ppo(job: Job, clock: Clock) -> None:
     """Whole iterations of PPO: sample, score, reference, critic, two epochs of two mini-batches."""
-    model = ActorCritic(hub.load_model(job.model), hub.load_scorer(job.reward))
-    reference = hub.load_model(job.model).eval()
+    tokenizer = hub.load_tokenizer(job.model)
+    model = ActorCritic(policy_model(job), scorer(job))
+    reference = policy_model(job).eval()
     for part in (model.critic, reference):
         use_packed_attention(part)
     made = rollouts(
         job,
         model=model,
-        policy=Policy(model.policy, hub.load_tokenizer(job.model)),
+        policy=Policy(model.policy, tokenizer),
         reference=reference,
-        reward=RewardModel.load(job.reward),
+        reward=RewardModel(scorer(job), tokenizer),
         settings={"epochs": EPOCHS, "minibatches": MINIBATCHES, "kl_target": None},
     )
     terms = [Term(ppo_clip), Term(value_clip, weight=0.1)]
@@ -130,7 +141,7 @@ def ppo(job: Job, clock: Clock) -> None:
 
 def grpo(job: Job, clock: Clock) -> None:
     """Whole iterations of GRPO without a reference: sample, score, one step."""
-    policy = Policy(hub.load_model(job.model), hub.load_tokenizer(job.model))
+    policy = Policy(policy_model(job), hub.load_tokenizer(job.model))
     made = rollouts(
         job,
         model=policy.model,

@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?=
+BENCH ?=
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow check format bench docs wheel clean help
+.PHONY: demo demo-small test test-slow check format bench bench-speed bench-demo docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,7 +43,12 @@ format: $(READY)  ## format and mend what can be mended
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
-bench: $(READY)  ## run the demo for three seeds and print time, memory and figures
+bench: bench-speed bench-demo  ## both benchmarks
+
+bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo key=value ..." sets more)
+	$(BIN)/heedful bench $(BENCH)
+
+bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
 
 docs: $(READY)  ## write the generated parts of the documentation anew

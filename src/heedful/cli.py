@@ -150,6 +150,27 @@ def selfcheck(
     raise typer.Exit(0 if result["passed"] else 1)
 
 
+@app.command()
+def bench(
+    words: Words = None,
+    only: Annotated[str, typer.Option(help="Works to measure, e.g. sft,dpo.")] = "",
+    compare: Annotated[str, typer.Option(help="An earlier summary.json: say what changed.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Measure speed and memory against TRL on the same work."""
+    from heedful import settings
+    from heedful.bench.config import BenchConfig
+
+    asked = {name: value for name, value in (("only", only), ("compare", compare)) if value}
+    config = settings.build(BenchConfig, settings.merge(settings.parse(words or []), asked), what="bench")
+    if dry_run:
+        typer.echo(config.model_dump_json(indent=1))
+        return
+    from heedful.bench.main import main as measure
+
+    measure(config)
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

@@ -14,6 +14,7 @@ from heedful.engine.batch import Packed, Tree, microbatches
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Optimizer, schedule
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.score import columns, use_packed_attention
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
@@ -36,6 +37,7 @@ class TrainingConfig(StageConfig):
     token_budget: int = Field(8192, gt=0)
     max_length: int = Field(512, gt=1)
     shuffle: bool = True
+    gradient_checkpointing: bool = False
 
 
 Order = list[NDArray[np.int64]]
@@ -83,6 +85,8 @@ def train(
 ) -> Iterator[Step]:
     """Fit `model` to `trees`, resuming from the stage's newest checkpoint."""
     use_packed_attention(model)
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     order = plan(
         trees,
         tokens_per_step=config.tokens_per_step,

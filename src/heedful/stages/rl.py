@@ -14,6 +14,7 @@ from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import schedule
 from heedful.engine.policy import Policy
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
@@ -56,6 +57,7 @@ class RlConfig(StageConfig):
     missing_eos_penalty: float = Field(1.0, ge=0)
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
+    gradient_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _no_mini_batch_is_empty(self) -> Self:
@@ -117,6 +119,8 @@ def settings(config: RlConfig) -> RolloutSettings:
 
 def steps(stage: Stage, config: RlConfig, model: ActorCritic, rollouts: Rollouts) -> Iterator[Step]:
     """PPO's optimiser steps, saved between iterations only, since rollouts are not part of a checkpoint."""
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     per_iteration = config.num_ppo_epochs * config.num_mini_batches
     total = config.iterations * per_iteration
     optimizer = new_optimizer(model, config)

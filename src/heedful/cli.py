@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from heedful import __version__
+from heedful.engine import allocator
 from heedful.errors import UserError
 
 app = typer.Typer(
@@ -137,6 +138,7 @@ class Stopped(BaseException):
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, _stop)
+    allocator.keep_heap()
     try:
         code = app(standalone_mode=False)
     except Stopped:

@@ -124,6 +124,19 @@ def inspect(data: Path, tokenizer: str, rows: int = 3) -> None:
     show(data, tokenizer, rows)
 
 
+@app.command()
+def doctor(
+    words: Words = None,
+    stage: Annotated[str | None, typer.Option(help="Predict memory and time of this stage.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that the stage starts from.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What this machine gives; with --stage, what a stage will take of it."""
+    from heedful.doctor import answer
+
+    typer.echo(answer(words or [], stage, model, as_json=as_json))
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

@@ -33,10 +33,16 @@ V1 = {"proc/self/cgroup": "8:memory:/job\n4:cpu,cpuacct:/job\n0::/"}
         (V2 | {"sys/fs/cgroup/team/job/cpu.max": "400000 100000", "sys/fs/cgroup/team/cpu.max": "3 1"}, 3.0),
         (V1 | {"sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "-1"}, None),
         (V1 | {"sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "200000"}, 2.0),
-        (V1 | {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000"}, 0.5),
+        (
+            V1
+            | {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000"},
+            0.5,
+        ),
     ],
 )
-def test_the_smallest_quota_of_all_levels_counts(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+def test_the_smallest_quota_of_all_levels_counts(
+    tmp_path: Path, files: dict[str, str], quota: float | None
+) -> None:
     assert machine.cpu_quota(written(tmp_path, files)) == quota
 
 
@@ -62,7 +68,11 @@ def test_two_hyper_threads_are_one_core(tmp_path: Path) -> None:
     [
         (V2 | {"sys/fs/cgroup/team/job/memory.max": "max"}, None),
         (V2 | {"sys/fs/cgroup/team/job/memory.max": f"{GB}"}, GB),
-        (V2 | {"sys/fs/cgroup/team/job/memory.max": f"{GB}", "sys/fs/cgroup/team/memory.max": f"{GB // 2}"}, GB // 2),
+        (
+            V2
+            | {"sys/fs/cgroup/team/job/memory.max": f"{GB}", "sys/fs/cgroup/team/memory.max": f"{GB // 2}"},
+            GB // 2,
+        ),
         (V1 | {"sys/fs/cgroup/memory/job/memory.limit_in_bytes": f"{GB}"}, GB),
         (V1 | {"sys/fs/cgroup/memory/job/memory.limit_in_bytes": "9223372036854771712"}, None),
     ],

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
+import tiny
 from heedful.engine.batch import collate
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
@@ -31,7 +31,11 @@ def learnt(model: Any, name: str) -> tuple[Tensor, dict[str, Tensor], int]:
         loss = columns(model, packed, [name])[name].square().sum()
     # The rows of the forward are no longer set here: the recomputation has to know them by itself.
     loss.backward()
-    return loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}, sum(kept.values())
+    return (
+        loss.detach(),
+        {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+        sum(kept.values()),
+    )
 
 
 @pytest.mark.parametrize("scorer", [False, True])

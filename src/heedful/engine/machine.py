@@ -1,7 +1,6 @@
 """What this machine really gives: cores and memory after affinity, container limits and hyper-threads. No torch."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,9 +23,7 @@ def cores(root: Path = ROOT) -> int:
 
 def allowed() -> set[int]:
     """The CPUs this process may run on."""
-    if sys.platform == "linux":
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def physical(cpus: set[int], root: Path = ROOT) -> int:
@@ -59,7 +56,7 @@ def memory(root: Path = ROOT) -> int:
             limit = _text(folder / name)
             if limit and limit != "max":
                 found.append(int(limit))
-    if sys.platform != "win32":
+    if hasattr(os, "sysconf"):  # not Windows
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(found, default=0)
 
@@ -89,7 +86,11 @@ Reading = Callable[[], float]
 
 
 def free_cores(
-    threads: int, *, seconds: float = 0.06, wall: Reading = time.perf_counter, spent: Reading = time.thread_time
+    threads: int,
+    *,
+    seconds: float = 0.06,
+    wall: Reading = time.perf_counter,
+    spent: Reading = time.thread_time,
 ) -> float:
     """How many cores `threads` threads get right now if all of them compute: their processor time over wall time.
 
@@ -121,6 +122,8 @@ def crowding(threads: int, free: float) -> str | None:
     """
     if threads - free <= max(0.4, 0.1 * threads):
         return None
+    if threads == 1:
+        return f"this process gets {free:.1f} of a core: other programs are computing; wait for them"
     better = max(1, int(free + 0.1))
     return (
         f"{threads} threads share {free:.1f} free cores: other programs are computing; wait for them, or run with "

@@ -1,16 +1,26 @@
 """The process itself: as many threads as the machine really gives, and a word where they do not run in parallel."""
 
 import os
+import re
+import sys
+from pathlib import Path
 
 import torch
 
 from heedful.engine import machine, terminal
 
+_PROC = Path("/proc/self")
 
-def prepare() -> None:
-    """Set the number of threads, unless OMP_NUM_THREADS says otherwise; say so if others take their cores."""
+
+def use_cores() -> None:
+    """Set the number of threads, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(machine.cores())
+
+
+def prepare() -> None:
+    """Set the number of threads, and say so if other programs take their cores."""
+    use_cores()
     threads = torch.get_num_threads()
     if threads > 1 and (line := machine.crowding(threads, machine.free_cores(threads))):
         terminal.say(line)
@@ -27,10 +37,18 @@ def say_if_other_threads(stage: str, before: int) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held."""
+    """The most memory this process has held, since `forget_peak_memory` where that takes effect."""
+    if _PROC.is_dir():
+        return 1024 * int(re.findall(r"VmHWM:\s*(\d+) kB", (_PROC / "status").read_text())[0])
     try:
         import resource
     except ImportError:  # Windows
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if os.uname().sysname == "Darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory() -> None:
+    """Count the most memory from here on (Linux; elsewhere it stays that of the whole life)."""
+    if _PROC.is_dir():
+        (_PROC / "clear_refs").write_text("5")

@@ -1,9 +1,11 @@
 """What the process says about its threads."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from heedful.engine import machine, process
+from heedful.engine import allocator, machine, process
 
 
 @pytest.fixture
@@ -50,3 +52,13 @@ def test_a_run_that_goes_on_with_other_threads_says_so(
     process.say_if_other_threads("sft", 2)
     assert len(said) == 1
     assert said[0].endswith("OMP_NUM_THREADS=2 keeps it equal")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets")
+def test_the_peak_is_of_what_came_after_it_was_forgotten() -> None:
+    torch.ones(40 << 20)  # 168 MB, freed at once
+    allocator.release()
+    process.forget_peak_memory()
+    before = process.peak_memory_bytes()
+    torch.ones(20 << 20)
+    assert 70e6 < process.peak_memory_bytes() - before < 100e6

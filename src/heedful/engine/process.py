@@ -1,8 +1,9 @@
 """The process itself: as many threads as the machine really gives, and a word where they do not run in parallel."""
 
 import os
+import platform
 import re
-import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -38,17 +39,18 @@ def say_if_other_threads(stage: str, before: int) -> None:
 
 def peak_memory_bytes() -> int:
     """The most memory this process has held, since `forget_peak_memory` where that takes effect."""
-    if _PROC.is_dir():
-        return 1024 * int(re.findall(r"VmHWM:\s*(\d+) kB", (_PROC / "status").read_text())[0])
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s*(\d+) kB", (_PROC / "status").read_text()):
+            return 1024 * int(found[1])
     try:
         import resource
     except ImportError:  # Windows
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def forget_peak_memory() -> None:
     """Count the most memory from here on (Linux; elsewhere it stays that of the whole life)."""
-    if _PROC.is_dir():
+    with suppress(OSError):
         (_PROC / "clear_refs").write_text("5")

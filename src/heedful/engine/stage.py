@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from heedful.data import atomic
-from heedful.engine import checkpoint, process, terminal
+from heedful.engine import allocator, checkpoint, process, terminal
 from heedful.engine.fit import Step
 from heedful.engine.optim import Optimizer
 from heedful.errors import UserError
@@ -158,6 +158,7 @@ class Stage:
                     now = {**state(), "seconds": self._spent + time.perf_counter() - self.began}
                     now["threads"] = torch.get_num_threads()
                     checkpoint.save(self.folder, step.number + 1, model, optimizer, now, identity=identity)
+                    allocator.release()  # a heap that is kept grows by holes that nothing fits into
                     saved = time.perf_counter()
 
     def _truncated_metrics(self, start: int) -> Path:

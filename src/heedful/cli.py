@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from heedful import __version__
+from heedful.engine import allocator
 from heedful.errors import UserError
 
 app = typer.Typer(
@@ -151,6 +152,19 @@ def selfcheck(
 
 
 @app.command()
+def doctor(
+    words: Words = None,
+    stage: Annotated[str | None, typer.Option(help="Predict memory and time of this stage.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that the stage starts from.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What this machine gives; with --stage, what a stage will take of it."""
+    from heedful.doctor import answer
+
+    typer.echo(answer(words or [], stage, model, as_json=as_json))
+
+
+@app.command()
 def bench(
     words: Words = None,
     only: Annotated[str, typer.Option(help="Works to measure, e.g. sft,dpo.")] = "",
@@ -185,6 +199,7 @@ class Stopped(BaseException):
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, _stop)
+    allocator.keep_heap()
     try:
         code = app(standalone_mode=False)
     except Stopped:

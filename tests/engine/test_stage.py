@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import Field
 from torch import nn
 
 from heedful.data import atomic
-from heedful.engine import checkpoint
+from heedful.engine import checkpoint, terminal
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step
 from heedful.engine.optim import Optimizer
@@ -286,3 +287,16 @@ def test_checkpoints_that_outlived_the_end_are_removed(folder: Path, monkeypatch
     assert list((folder / "out").glob("checkpoint-*"))
     run(config(folder))
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["metrics.jsonl", "model", "stage.json"]
+
+
+def test_a_run_that_goes_on_with_another_number_of_threads_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(terminal, "say", said.append)
+    with pytest.raises(Killed):
+        run(config(folder), die_after=3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert run(config(folder))["value"] == 42
+    assert len(said) == 1
+    assert "toy ran with 1 threads" in said[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import tiny
 from heedful.engine.batch import collate
-from heedful.engine.recompute import use_gradient_checkpointing
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.score import columns, use_packed_attention
 
 CONFIGS = {**tiny.configs(), **tiny.padded_configs()}
@@ -41,7 +41,7 @@ def test_gradient_checkpointing_changes_nothing(name: str) -> None:
     layer = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))[0]
     part = next(m for m in layer.modules() if isinstance(m, torch.nn.Linear) or "Conv1D" in type(m).__name__)
     part.register_forward_hook(count)
-    use_gradient_checkpointing(model)
+    recompute_layers(model)
     logp, gradient = step(model)
     assert calls == 2, "the layer was not computed twice, so nothing was checkpointed"
     torch.testing.assert_close(logp, expected, atol=1e-6, rtol=1e-6)
@@ -53,7 +53,7 @@ def test_rows_that_an_architecture_drops_are_there_again_in_the_backward() -> No
     model = tiny.model(CONFIGS["stablelm"])
     use_packed_attention(model)
     model.train()
-    use_gradient_checkpointing(model)
+    recompute_layers(model)
     logps = [columns(model, collate(tiny.trees(seed)), ["logp"])["logp"] for seed in (0, 1)]
     torch.stack([logp.sum() for logp in logps]).sum().backward()
     together = gradient(model)

@@ -15,7 +15,7 @@ from heedful.bench import data, environment, models
 from heedful.bench.config import BenchConfig
 from heedful.bench.peers.job import Job, Lap
 from heedful.bench.works import EXAMPLES, GROWTH, WORKS, Rival
-from heedful.engine import process, terminal
+from heedful.engine import machine, terminal
 
 OURS = "ours"
 CEILING = "ceiling"
@@ -166,4 +166,4 @@ def by_task(measurements: Sequence[Measurement]) -> Iterator[tuple[Task, list[Me
 
 def thread_count(config: BenchConfig) -> int:
     """The threads of every worker."""
-    return config.threads or process.cores()
+    return config.threads or machine.cores()

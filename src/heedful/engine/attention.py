@@ -6,7 +6,7 @@ kernel with the merged output and log-sum-exp, which is the exact partial gradie
 variants that the flash kernel lacks (soft-capping, sinks, a window shorter than the row), a mask is used.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ from heedful.engine.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 NAME = "heedful"
 KEYWORD = "heedful_rows"
@@ -68,6 +69,12 @@ def using(rows: Rows) -> "Iterator[dict[str, Any]]":
 def current_rows() -> Rows | None:
     """The rows of the model call that is under way."""
     return _current.get()
+
+
+def remembered() -> "AbstractContextManager[Any]":
+    """A context that sets the rows of now again: later, or in another thread, as a recomputation needs it."""
+    rows = current_rows()
+    return nullcontext() if rows is None else using(rows)
 
 
 def heedful_attention(

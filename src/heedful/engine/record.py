@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from heedful import __version__
 from heedful.data import atomic
-from heedful.engine import process
+from heedful.engine import machine
 from heedful.engine.stage import fingerprint
 
 
@@ -33,7 +33,7 @@ def write(folder: Path, config: BaseModel) -> None:
                 **{name: version(name) for name in packages},
             },
             "device": platform.processor() or platform.machine(),
-            "cores": process.cores(),
+            "cores": machine.cores(),
             "threads": torch.get_num_threads(),
             "data": {name: fingerprint(path) for name, path in files.items()},
         },

@@ -23,7 +23,7 @@ from heedful.engine.batch import Ids, Node, Packed, Tree, answer_node, collate, 
 from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer
 from heedful.engine.randomness import key, uniform
-from heedful.engine.recompute import use_gradient_checkpointing
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sample, Sampling, choose, sample
 from heedful.engine.score import logits, sequence_columns, use_packed_attention
 from heedful.errors import UserError
@@ -178,10 +178,9 @@ def _apart(found: Tensor, expected: Tensor) -> float:
 def _recomputed(model: Any, trees: Sequence[Tree], expected: Result) -> Finding:
     law = "checkpointing_gradient"
     try:
-        use_gradient_checkpointing(model)
-    except ValueError:
+        recompute_layers(model)
+    except UserError:
         return Finding(law, None, GRADIENT)
-    model.train()
     found = _together(model, [trees])
     model.eval()
     return Finding(law, _apart(found.gradient, expected.gradient), GRADIENT)

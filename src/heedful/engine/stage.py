@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from heedful.data import atomic
-from heedful.engine import checkpoint, terminal
+from heedful.engine import allocator, checkpoint, process, terminal
 from heedful.engine.fit import Step
 from heedful.engine.kernels import library
 from heedful.engine.optim import Optimizer
@@ -146,6 +147,7 @@ class Stage:
         if found is not None:
             found.restore(model, optimizer)
             self._spent = float(found.state["seconds"])
+            process.say_if_other_threads(self.name, int(found.state.get("threads", torch.get_num_threads())))
         start = found.step if found else 0
         metrics = self._truncated_metrics(start)
         saved = time.perf_counter()
@@ -161,7 +163,9 @@ class Stage:
                     file.flush()
                     os.fsync(file.fileno())
                     now = {**state(), "seconds": self._spent + time.perf_counter() - self.began}
+                    now["threads"] = torch.get_num_threads()
                     checkpoint.save(self.folder, step.number + 1, model, optimizer, now, identity=identity)
+                    allocator.release()  # a heap that is kept grows by holes that nothing fits into
                     saved = time.perf_counter()
 
     def _truncated_metrics(self, start: int) -> Path:

@@ -15,6 +15,7 @@ from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Optimizer, schedule
 from heedful.engine.precision import Precision
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
@@ -38,6 +39,7 @@ class TrainingConfig(StageConfig):
     max_length: int = Field(512, gt=1)
     shuffle: bool = True
     precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
 
 
 Order = list[NDArray[np.int64]]
@@ -85,6 +87,8 @@ def train(
 ) -> Iterator[Step]:
     """Fit `model` to `trees`, resuming from the stage's newest checkpoint."""
     use_packed_attention(model)
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     order = plan(
         trees,
         tokens_per_step=config.tokens_per_step,

@@ -16,6 +16,7 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.recompute import recompute_layers
 from heedful.engine.reduction import Reduction
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.rollout import Estimator, Rollouts, RolloutSettings
@@ -76,6 +77,7 @@ class RlConfig(StageConfig):
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
     precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _no_mini_batch_is_empty(self) -> Self:
@@ -167,6 +169,8 @@ def objective(config: RlConfig) -> list[Term]:
 
 def steps(stage: Stage, config: RlConfig, model: nn.Module, rollouts: Rollouts) -> Iterator[Step]:
     """The optimiser steps, saved between iterations only, since rollouts are not part of a checkpoint."""
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     per_iteration = config.num_ppo_epochs * config.num_mini_batches
     total = config.iterations * per_iteration
     optimizer = new_optimizer(model, config)

@@ -1,0 +1,176 @@
+"""How much memory and time a stage will take: its sizes (`engine.sizes`) times costs measured in a small rehearsal.
+
+Memory and time of a packed row grow linearly with its tokens, so two small sizes say what a large one takes. Where
+the whole model would not fit even for that, it is rehearsed with two and four layers: both costs are linear in
+layers too.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from heedful.engine import machine
+from heedful.engine.rehearsal import Point, Script
+from heedful.engine.sizes import Sizes, sizes_of
+from heedful.errors import UserError
+from heedful.nn import hub
+
+STAGES = ("pretrain", "sft", "reward", "prefer", "rl")
+BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimiser": 8}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes at the peak of each phase, seconds of a step (of an iteration in `rl`), and what they come from."""
+
+    stage: str
+    parameters: int
+    trained: int
+    peak: dict[str, int]
+    seconds: dict[str, float]
+    bytes_per_token: float
+    sizes: Sizes
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.peak.values())
+
+    @property
+    def step_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
+def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
+    """Predict peak memory and time of a stage. `settings` are the stage's own; data that does not exist is assumed.
+
+    `model` is a folder or hub name of which only the configuration and the tokenizer are read.
+    """
+    sizes = sizes_of(stage, settings, model)
+    other = settings.get("reward", model) if stage == "rl" else model
+    other = other if Path(other).is_dir() else model
+    parameters, body = count(model), count(other)
+    trained = parameters + (body if stage == "rl" else 0)
+    held = trained * sum(BYTES_PER_PARAMETER.values()) + (4 * (parameters + body) if stage == "rl" else 0)
+    whole = held < 0.3 * machine.memory()
+    script = Script(
+        stage=stage,
+        settings=settings,
+        model=model,
+        reward=other,
+        layers=None,
+        shapes=sizes.shapes,
+        sizes=phases(stage, sizes),
+    )
+    scripts = [script] if whole else [replace(script, layers=n) for n in (2, 4)]
+    points = [point for each in scripts for point in played(each)]
+    layers = hub.read_config(model).get_text_config().num_hidden_layers
+    largest = {"train": sizes.row, "score": sizes.scored, "sample": sizes.answer, "optimize": 1}
+    found = {phase: line(points, phase) for phase in script.sizes}
+    return Forecast(
+        stage=stage,
+        parameters=parameters,
+        trained=trained,
+        peak={p: round(found[p][0].at(layers, largest[p])) for p in found if p != "optimize"},
+        seconds=step_seconds(stage, sizes, {p: found[p][1] for p in found}, layers),
+        bytes_per_token=found["train"][0].slope(layers),
+        sizes=sizes,
+    )
+
+
+def count(model: str) -> int:
+    """Parameters of the model in `model`, without its weights."""
+    with torch.device("meta"):
+        made = AutoModelForCausalLM.from_config(hub.read_config(model))
+    return sum(p.numel() for p in made.parameters())
+
+
+def phases(stage: str, sizes: Sizes) -> dict[str, list[int]]:
+    """Small sizes at which each phase is measured."""
+    found = {"train": small(sizes.row), "score": small(sizes.scored), "optimize": [1]}
+    if stage == "rl":
+        found = {"sample": small(sizes.answer, least=4), **found}
+    return found
+
+
+def small(size: int, least: int = 256) -> list[int]:
+    """Two sizes that are cheap and still say what `size` takes."""
+    upper = min(size, max(least * 2, size // 4))
+    return [max(1, upper // 2), upper]
+
+
+def played(script: Script) -> list[Point]:
+    """Play a script in a process of its own; UserError says why it did not come to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "heedful.engine.rehearsal"],
+        input=json.dumps(asdict(script)),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        why = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}: too little memory?"]
+        raise UserError(f"the rehearsal of {script.stage} failed: {why[-1]}")
+    return [Point(**json.loads(row)) for row in done.stdout.splitlines()]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A cost that is linear in tokens and in layers: a + b L + (c + d L) T."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+
+    def at(self, layers: int, size: float) -> float:
+        return self.a + self.b * layers + self.slope(layers) * size
+
+    def slope(self, layers: int) -> float:
+        return self.c + self.d * layers
+
+
+def line(points: Iterable[Point], phase: str) -> tuple[Line, Line]:
+    """Memory and time of a phase as lines through its points.
+
+    Time is measured on a machine that others use too: where a line through it would cross zero tokens below zero
+    seconds, it goes through the origin.
+    """
+    mine = [p for p in points if p.phase == phase]
+    sizes, layers = sorted({p.size for p in mine}), sorted({p.layers for p in mine})
+
+    def through(values: Sequence[float]) -> Line:
+        columns = [np.ones(len(mine))]
+        columns += [np.array([float(p.layers) for p in mine])] if len(layers) > 1 else []
+        columns += [c * np.array([float(p.size) for p in mine]) for c in columns] if len(sizes) > 1 else []
+        x, *_ = np.linalg.lstsq(np.stack(columns, 1), np.array(values), rcond=None)
+        if len(layers) > 1:
+            return Line(*x) if len(sizes) > 1 else Line(x[0], x[1], 0.0, 0.0)
+        return Line(x[0], 0.0, x[1] if len(sizes) > 1 else 0.0, 0.0)
+
+    seconds = through([p.seconds for p in mine])
+    most = max(p.layers for p in mine)
+    if len(sizes) > 1 and (seconds.at(most, 0) < 0 or seconds.slope(most) < 0):
+        rate = sum(p.seconds for p in mine) / sum(p.size * p.layers for p in mine)
+        seconds = Line(0.0, 0.0, 0.0, rate)
+    return through([float(p.peak) for p in mine]), seconds
+
+
+def step_seconds(stage: str, sizes: Sizes, costs: dict[str, Line], layers: int) -> dict[str, float]:
+    """Seconds of one step of a stage by phase."""
+    update = costs["optimize"].at(layers, 1)
+    row = sizes.step / sizes.micro
+    learn = (costs["train"].at(layers, row) - update) * sizes.micro
+    if stage != "rl":
+        return {"train": max(learn, 0.0) + update}
+    return {
+        "sample": costs["sample"].at(layers, sizes.answer) * sizes.waves,
+        "score": costs["score"].slope(layers) * sizes.step,
+        "train": max(learn, 0.0) * sizes.epochs + update * sizes.updates,
+    }

@@ -1,0 +1,212 @@
+"""A stage's work in small, measured in a process of its own: random weights, few tokens, real code.
+
+Reads a `Script` as JSON on standard input and writes one measured `Point` a line. Run by `engine.planner`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from heedful.engine import allocator, process
+from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
+from heedful.engine.fit import Term, fit
+from heedful.engine.optim import Optimizer
+from heedful.engine.recompute import recompute_layers
+from heedful.engine.sample import Request, Sampling, sample
+from heedful.engine.score import sequence_columns, use_packed_attention
+from heedful.engine.train import new_optimizer
+from heedful.losses import policy, preference, reward
+from heedful.losses.bind import Loss
+from heedful.losses.supervised import next_token
+from heedful.nn import hub
+from heedful.nn.actor_critic import ActorCritic
+
+Shape = tuple[int, tuple[int, ...]]
+"""Untrained tokens, and the answers that continue them: lengths."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is played: a stage's settings, the model's configuration as JSON, shapes of examples, sizes a phase."""
+
+    stage: str
+    settings: dict[str, Any]
+    model: str
+    reward: str
+    layers: int | None
+    shapes: Sequence[Shape]
+    sizes: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: the most bytes held while `phase` worked on `size` tokens, and the seconds it took."""
+
+    phase: str
+    layers: int
+    size: int
+    peak: int
+    seconds: float
+
+
+def play(script: Script) -> Iterator[Point]:
+    """Measure every phase at its sizes, smallest first."""
+    cast = Cast(script)
+    cast.train(64)  # makes the optimiser's state, which every later phase stands beside
+    for phase, sizes in script.sizes.items():
+        work: Callable[[int], float] = getattr(cast, phase)
+        for size in sorted(sizes):
+            allocator.release()
+            process.forget_peak_memory()
+            seconds = work(size)
+            yield Point(phase, cast.layers, size, process.peak_memory_bytes(), seconds)
+
+
+class Cast:
+    """The models of a stage with random weights, and the phases of its work."""
+
+    def __init__(self, script: Script) -> None:
+        self.stage, self.shapes = script.stage, script.shapes
+        self.settings = SimpleNamespace(**script.settings)
+        torch.manual_seed(0)
+        base = random_model(script.model, script.layers)
+        self.layers: int = base.config.get_text_config().num_hidden_layers
+        self.vocabulary: int = base.config.get_text_config().vocab_size
+        self.model: nn.Module = base
+        self.readers: list[Any] = [base]
+        self.scorers: list[Any] = []
+        if self.stage == "reward":
+            self.model = hub.scorer_from(base, seed=0)
+            self.readers, self.scorers = [], [self.model]
+        elif self.stage == "rl":
+            reference = random_model(script.model, script.layers)
+            judge = hub.scorer_from(random_model(script.reward, script.layers), seed=0)
+            critic = hub.scorer_from(random_model(script.reward, script.layers), seed=0)
+            self.model, self.readers, self.scorers = ActorCritic(base, critic), [reference], [critic, judge]
+        for part in (self.model, *self.readers, *self.scorers):
+            use_packed_attention(part)
+        if self.settings.gradient_checkpointing:
+            recompute_layers(self.model)
+        self.optimizer: Optimizer = new_optimizer(self.model, self.settings)
+
+    def train(self, size: int) -> float:
+        """Optimiser steps of one micro-batch; seconds of a step."""
+        trees = self.trees(size)
+        batch = microbatches(trees, sum(t.size for t in trees))
+        terms, watch = objective(self.stage)
+        steps = fit(self.model, [batch] * 3, terms, self.optimizer, watch=watch, max_grad_norm=1.0)
+        return float(np.median([step.seconds for step in steps][1:]))
+
+    def optimize(self, size: int) -> float:
+        """The optimiser's step alone, on gradients of zero; `size` plays no part."""
+        for parameter in self.optimizer.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        began = time.perf_counter()
+        self.optimizer.step()
+        return time.perf_counter() - began
+
+    def score(self, size: int) -> float:
+        """What a stage computes without gradient on a row of tokens: reference, held-out loss, rewards, values."""
+        trees = self.trees(size)
+        began = time.perf_counter()
+        for reader in self.readers:
+            sequence_columns(reader, trees, "logp", token_budget=size)
+        for scorer in self.scorers:
+            sequence_columns(scorer, trees, "score", token_budget=size)
+        return time.perf_counter() - began
+
+    def sample(self, size: int) -> float:
+        """Answers of `size` tokens for as many prompts as are in work at once."""
+        s = self.settings
+        prompts = min(s.slots, s.prompts_per_step)
+        rng = np.random.default_rng(0)
+        requests = [
+            Request(
+                rng.integers(0, self.vocabulary, self.shapes[i % len(self.shapes)][0]).tolist(),
+                tuple(range(i * s.num_generations, (i + 1) * s.num_generations)),
+            )
+            for i in range(prompts)
+        ]
+        assert isinstance(self.model, ActorCritic)
+        began = time.perf_counter()
+        sample(self.model.policy, requests, Sampling(size), stop=[-1], slots=s.slots)
+        return time.perf_counter() - began
+
+    def trees(self, size: int) -> list[Tree]:
+        """Random examples of the stage's shapes, `size` tokens of them."""
+        rng = np.random.default_rng(0)
+        made: list[Tree] = []
+        left, number = size, 0
+        while left > 2:
+            tree = self._tree(self.shapes[number % len(self.shapes)], left, rng)
+            number, left = number + 1, left - tree.size
+            made.append(tree)
+        return made
+
+    def _tree(self, shape: Shape, room: int, rng: np.random.Generator) -> Tree:
+        prompt, answers = shape
+        if prompt + sum(answers) > room:  # what is left is filled with a smaller example of the same shape
+            shrink = room / (prompt + sum(answers))
+            prompt, answers = max(1, int(prompt * shrink)), tuple(max(1, int(a * shrink)) for a in answers)
+        ids = rng.integers(0, self.vocabulary, prompt)
+        if self.stage in ("pretrain", "sft"):
+            whole = np.concatenate([ids, rng.integers(0, self.vocabulary, sum(answers))])
+            return plain(whole, np.arange(len(whole)) >= prompt)
+        names = {"prefer": ("ref_logp",), "rl": ("behavior_logp", "advantage", "old_value", "returns")}
+        nodes = tuple(
+            answer_node(
+                rng.integers(0, self.vocabulary, n),
+                **{name: np.full(n, -1.0, dtype=np.float32) for name in names.get(self.stage, ())},
+            )
+            for n in answers
+        )
+        return Tree(prompt_node(ids), nodes, tuple(Pair(i, i + 1) for i in range(len(nodes) - 1)))
+
+
+def objective(stage: str) -> tuple[list[Term], dict[str, Loss]]:
+    """The losses of a stage, and what it watches."""
+    if stage == "reward":
+        return [Term(reward.bradley_terry)], {"accuracy": reward.accuracy}
+    if stage == "prefer":
+        return [Term(partial(preference.dpo, beta=0.1))], {"accuracy": preference.accuracy}
+    if stage == "rl":
+        clipped = partial(policy.clip_fraction, clip_range=0.2)
+        terms = [
+            Term(partial(policy.ppo_clip, clip_range=0.2)),
+            Term(partial(policy.value_clip, clip_range=0.2)),
+        ]
+        return terms, {"approx_kl": policy.approx_kl, "clip_ratio": clipped, "entropy": policy.mean_entropy}
+    return [Term(next_token)], {}
+
+
+def random_model(source: str, layers: int | None) -> Any:
+    """A causal language model in the shape of `source`, of `layers` layers if given, with random weights."""
+    config = hub.read_config(source)
+    text = config.get_text_config()
+    if layers is not None:
+        text.num_hidden_layers = layers
+        if getattr(text, "layer_types", None):
+            text.layer_types = text.layer_types[:layers]
+    return hub.without_dropout(AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval())
+
+
+def main() -> None:
+    """Play the script that stands on standard input."""
+    allocator.keep_heap()
+    process.use_cores()
+    for point in play(Script(**json.load(sys.stdin))):
+        print(json.dumps(asdict(point)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

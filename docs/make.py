@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 
 import heedful
 from heedful import cli, loop, recipes
+from heedful.bench.config import BenchConfig
 from heedful.engine.stage import StageConfig
 from heedful.engine.train import TrainingConfig
 from heedful.losses import bind
@@ -126,6 +127,10 @@ def config_of(verb: str) -> type[BaseModel] | None:
     """The configuration that a verb's key=value words fill."""
     if verb in ("demo", "loop"):
         return loop.LoopConfig
+    if verb == "bench":
+        return BenchConfig
+    if verb == "selfcheck":
+        return stage_config(verb)
     return stage_config(verb) if verb in cli.HELP else None
 
 
@@ -170,7 +175,7 @@ def shown(value: Any) -> str:
     if value is None or value in ((), {}):
         return "none"
     if isinstance(value, Path):
-        return f"`{value.as_posix()}`"
+        return f"`{value.as_posix().replace(Path.home().as_posix(), '~')}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

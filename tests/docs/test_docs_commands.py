@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from importlib.util import find_spec
 from typing import Any
 
 import docs_kit
@@ -18,12 +19,20 @@ WRITTEN = [(docs_kit.name(page), command) for page in docs_kit.PAGES for command
 
 def check_heedful(verb: str, words: list[str]) -> None:
     """Raise where a verb, an option, a recipe or a setting does not exist."""
-    known = {option for param in GROUP.commands[verb].params for option in param.opts}
-    assert {w for w in words if w.startswith("-")} <= known
-    if verb == "inspect":
+    known = {option: param for param in GROUP.commands[verb].params for option in param.opts}
+    plain, given = [], iter(words)
+    for word in given:
+        if not word.startswith("-"):
+            plain.append(word)
+            continue
+        assert word in known
+        if not known[word].is_flag:
+            next(given)
+    if verb in ("inspect", "doctor"):
         return
-    plain = [w for w in words if not w.startswith("-")]
-    if verb != "demo":
+    if verb == "selfcheck":
+        plain.pop(0)
+    elif verb not in ("demo", "bench"):
         recipes.find(plain.pop(0))
     settings.check(docs_kit.generator().config_of(verb), settings.parse(plain), what=verb)
 
@@ -36,6 +45,8 @@ def check(command: str) -> None:
     elif program == "make":
         targets = re.findall(r"^([\w-]+):", (docs_kit.ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         assert words[0] in targets
+    elif program == "python" and words[0] == "-m":
+        assert find_spec(words[1])
     elif program == "python":
         assert (docs_kit.ROOT / words[0]).is_file()
     else:
@@ -62,6 +73,7 @@ def test_a_written_command_can_be_typed(page: str, command: str) -> None:
         ("make tea", AssertionError),
         ("pip install heedful[moon]", AssertionError),
         ("python benchmarks/none.py", AssertionError),
+        ("python -m heedful.none", AssertionError),
     ],
 )
 def test_the_check_finds_what_does_not_exist(command: str, error: type[Exception]) -> None:

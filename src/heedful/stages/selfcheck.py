@@ -65,9 +65,9 @@ ENGLISH = {
 }
 
 CHINESE = {
-    "packed_logits": "拼接 = 单独：logits",
-    "packed_loss": "拼接 = 单独：损失",
-    "packed_gradient": "拼接 = 单独：梯度",
+    "packed_logits": "打包 = 单独：logits",
+    "packed_loss": "打包 = 单独：损失",
+    "packed_gradient": "打包 = 单独：梯度",
     "tree_logits": "共享提示 = 单独：logits",
     "tree_loss": "共享提示 = 单独：损失",
     "tree_gradient": "共享提示 = 单独：梯度",
@@ -76,7 +76,7 @@ CHINESE = {
     "accumulated_gradient": "累积 = 一整批：梯度",
     "checkpointing_gradient": "梯度检查点 = 不用检查点",
     "sampled_logp": "采样的对数概率 = 重新前向计算",
-    "crowd": "定种回答：同批 = 单独",
+    "crowd": "固定种子：同批 = 单独",
     "greedy": "贪心 = transformers 的 generate",
     "resumed": "中断后继续 = 从未中断",
     "law": "定律",
@@ -89,7 +89,7 @@ CHINESE = {
     "ties": "，{n} 处舍入平局",
     "absent": "不支持",
     "count": "{n}/{of}",
-    "packed": "拼接行",
+    "packed": "打包行",
     "padded": "填充行",
     "sentences": "内置句子",
     "random": "随机词元",

@@ -93,8 +93,8 @@ def count(model: str) -> int:
 
 
 def phases(stage: str, sizes: Sizes) -> dict[str, list[int]]:
-    """Small sizes at which each phase is measured."""
-    found = {"train": small(sizes.row), "score": small(sizes.scored), "optimize": [1]}
+    """Small sizes at which each phase is measured, in the order in which a stage runs them."""
+    found = {"score": small(sizes.scored), "train": small(sizes.row), "optimize": [1]}
     if stage == "rl":
         found = {"sample": small(sizes.answer, least=4), **found}
     return found

@@ -100,7 +100,7 @@ def phases(stage: str, sizes: Sizes) -> dict[str, list[int]]:
     return found
 
 
-def small(size: int, least: int = 256) -> list[int]:
+def small(size: int, least: int = 1024) -> list[int]:
     """Two sizes that are cheap and still say what `size` takes."""
     upper = min(size, max(least * 2, size // 4))
     return [max(1, upper // 2), upper]

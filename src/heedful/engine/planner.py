@@ -93,14 +93,14 @@ def count(model: str) -> int:
 
 
 def phases(stage: str, sizes: Sizes) -> dict[str, list[int]]:
-    """Small sizes at which each phase is measured."""
-    found = {"train": small(sizes.row), "score": small(sizes.scored), "optimize": [1]}
+    """Small sizes at which each phase is measured, in the order in which a stage runs them."""
+    found = {"score": small(sizes.scored), "train": small(sizes.row), "optimize": [1]}
     if stage == "rl":
         found = {"sample": small(sizes.answer, least=4), **found}
     return found
 
 
-def small(size: int, least: int = 256) -> list[int]:
+def small(size: int, least: int = 1024) -> list[int]:
     """Two sizes that are cheap and still say what `size` takes."""
     upper = min(size, max(least * 2, size // 4))
     return [max(1, upper // 2), upper]

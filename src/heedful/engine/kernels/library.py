@@ -90,7 +90,7 @@ def decode() -> ctypes.CDLL | None:
     if wanted == TORCH:
         if os.environ.get("HEEDFUL_KERNELS") != "0" and not place().is_file():
             _say(
-                "to sample several times faster on this CPU, run once: python -m heedful.engine.kernels.build"
+                "to sample faster on this CPU, run once: python -m heedful.engine.kernels.build"
             )
         return None
     found = _loaded(place())

@@ -110,6 +110,7 @@ class Stage:
         result["seconds"] = round(self._spent + time.perf_counter() - self.began, 3)
         self._write(result=result)
         checkpoint.discard(self.folder)
+        allocator.release()
         return result
 
     def _write(self, **more: Any) -> None:

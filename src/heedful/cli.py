@@ -107,7 +107,7 @@ HELP = {
     "sft": "Fine-tune on dialogues; loss on the answers only.",
     "feedback": "Sample answers and have them judged; store every judgement.",
     "reward": "Train a reward model on comparisons.",
-    "rl": "Improve the policy by PPO against the reward model.",
+    "rl": "Improve the policy by PPO or GRPO against the reward model.",
     "prefer": "Improve the policy by DPO on comparisons.",
     "evaluate": "Compare policies: win rates, KL, length, stopping, repetition.",
     "report": "Write report.html of a finished run.",
@@ -130,7 +130,7 @@ def selfcheck(
     words: Words = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check on your model and machine that packing, sharing, sampling and resuming change nothing."""
+    """Check the engine's laws on your own model and machine."""
     import json
 
     from rich.console import Console
@@ -158,7 +158,7 @@ def doctor(
     model: Annotated[str | None, typer.Option(help="The model that the stage starts from.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What this machine gives; with --stage, what a stage will take of it."""
+    """What this machine gives, and what a stage will take."""
     from heedful.doctor import answer
 
     typer.echo(answer(words or [], stage, model, as_json=as_json))

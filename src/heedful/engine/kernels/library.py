@@ -89,9 +89,7 @@ def decode() -> ctypes.CDLL | None:
     wanted = in_use()
     if wanted == TORCH:
         if os.environ.get("HEEDFUL_KERNELS") != "0" and not place().is_file():
-            _say(
-                "to sample faster on this CPU, run once: python -m heedful.engine.kernels.build"
-            )
+            _say("to sample faster on this CPU, run once: python -m heedful.engine.kernels.build")
         return None
     found = _loaded(place())
     if found is None or found[0] != wanted or available() == TORCH:

@@ -122,3 +122,13 @@ def trees(seed: int = 0, shapes: tuple[tuple[int, tuple[int, ...]], ...] = SHAPE
         )
         for prompt, branches in shapes
     ]
+
+
+def greedy_by_transformers(model: Any, prompts: list[list[int]], tokens: int) -> list[list[int]]:
+    """What `generate` appends to each prompt, one at a time."""
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        out = model.generate(ids, do_sample=False, max_new_tokens=tokens, eos_token_id=2, pad_token_id=0)
+        found.append(out[0, len(prompt) :].tolist())
+    return found

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from heedful.bench import environment, ours, run
-from heedful.bench.config import BenchConfig, cache
+from heedful.bench.config import BenchConfig
 from heedful.bench.main import main
 from heedful.bench.peers.job import Clock, Job
 from heedful.bench.works import TRL, WORKS, Rival
@@ -102,8 +103,9 @@ def test_a_whole_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("work", ["sft", "reward", "dpo"])
 def test_loss_and_gradient_of_a_step_are_trls(work: str, tmp_path: Path) -> None:
     """Same model, same examples, fp32; DPO against another model, so that its margins are not zero."""
-    if not (cache() / f"trl-{TRL}" / ".ready").is_file():
-        pytest.skip(f"TRL {TRL} is not at hand: `heedful bench` installs it")
+    rivals = Path(os.environ.get("HEEDFUL_TRL", "nowhere"))
+    if not (rivals / f"trl-{TRL}" / ".ready").is_file():
+        pytest.skip(f"TRL {TRL} is not at hand: set HEEDFUL_TRL to the `environments` of a `heedful bench`")
     run.prepare(tmp_path, {"T"}, seed=0)
     notes: dict[str, Any] = {}
     for side in ("ours", "trl"):
@@ -126,7 +128,7 @@ def test_loss_and_gradient_of_a_step_are_trls(work: str, tmp_path: Path) -> None
         else:
             (tmp_path / "job.json").write_text(json.dumps(dataclasses.asdict(job)))
             subprocess.run(
-                [environment.python(cache(), TRL), "-m", "peers.trl_trainers", tmp_path / "job.json"],
+                [environment.python(rivals, TRL), "-m", "peers.trl_trainers", tmp_path / "job.json"],
                 env=environment.variables(1) | {"PYTHONPATH": str(run.HERE)},
                 capture_output=True,
                 check=True,

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
 from heedful.engine import planner, rehearsal, sizes
 from heedful.engine.batch import Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.rehearsal import Cast, Point, Script
 from heedful.engine.train import TrainingConfig, plan
+from heedful.nn.likelihood_scorer import LikelihoodScorer
 
 
 def points(phase: str, layers: list[int], tokens: list[int]) -> list[Point]:
@@ -82,6 +84,10 @@ RL = {
     "matrix_learning_rate": 1e-3,
     "weight_decay": 0.0,
     "gradient_checkpointing": False,
+    "precision": "fp32",
+    "head": "last",
+    "advantage": "gae",
+    "beta": 0.0,
 }
 
 
@@ -111,9 +117,31 @@ def test_every_stage_is_rehearsed_with_examples_of_its_own_shape(stage: str, fol
         assert cast.sample(3) > 0
 
 
+@pytest.mark.parametrize(
+    ("stage", "settings", "parameters", "kind"),
+    [
+        ("rl", {"advantage": "group", "beta": 0.1}, 1, torch.float32),
+        ("rl", {"advantage": "gae"}, 2, torch.float32),
+        ("reward", {"head": "likelihood"}, 1, torch.float32),
+        ("sft", {"precision": "bf16"}, 1, torch.bfloat16),
+    ],
+)
+def test_what_is_rehearsed_follows_the_settings(
+    stage: str, settings: dict[str, Any], parameters: int, kind: torch.dtype, folder: str
+) -> None:
+    """GRPO has no critic; bf16 is rehearsed in bf16; a reward model may be a writer."""
+    cast = Cast(Script(stage, RL | settings, folder, folder, None, [(5, (4, 3))], {}))
+    assert cast.train(60) > 0
+    assert cast.score(60) > 0
+    held = sum(p.numel() for p in cast.model.parameters()) / planner.count(folder)
+    assert round(held) == parameters
+    assert {p.dtype for p in cast.model.parameters()} == {kind}
+    assert isinstance(cast.model, LikelihoodScorer) == (settings.get("head") == "likelihood")
+
+
 def test_fewer_layers_are_the_same_model_but_shorter(folder: str) -> None:
     assert planner.count(folder) == sum(p.numel() for p in tiny.llama().parameters())
-    one, two = (rehearsal.random_model(folder, n) for n in (1, 2))
+    one, two = (rehearsal.random_model(folder, n, "fp32") for n in (1, 2))
     names = {n.replace("layers.0", "layers.1") for n, _ in one.named_parameters()}
     assert names <= {n for n, _ in two.named_parameters()}
 

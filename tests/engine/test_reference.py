@@ -12,7 +12,7 @@ import tiny
 from heedful.engine import reference
 from heedful.engine.batch import Tree, plain
 from heedful.engine.pairs import with_reference
-from heedful.engine.reference import cache_folder, fixed_logp
+from heedful.engine.reference import fixed_logp
 from heedful.engine.score import sequence_columns, use_packed_attention
 
 ROW = 40  # several rows from few trees
@@ -162,16 +162,3 @@ def test_trees_get_the_same_columns_with_and_without(tmp_path: Path) -> None:
         expected = flat(sequence_columns(made(), tiny.trees(), "logp", token_budget=ROW))
         found = [torch.from_numpy(b.columns["ref_logp"]) for t in trees for b in t.branches]
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-def test_the_cache_lies_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.setenv("HEEDFUL_CACHE", "")
-    assert cache_folder() is None
-    monkeypatch.delenv("HEEDFUL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "heedful"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "heedful"

@@ -1,17 +1,17 @@
 """The settings of a benchmark."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from heedful.bench.works import MODELS, NAMES
+from heedful.data import cache
 
 
-def cache() -> Path:
+def environments() -> Path:
     """Where the rivals' virtual environments are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heedful" / "bench"
+    return (cache.folder() or Path("runs")) / "bench"
 
 
 class BenchConfig(BaseModel):
@@ -32,7 +32,7 @@ class BenchConfig(BaseModel):
     seconds: float = Field(3.0, ge=0)
     threads: int | None = Field(None, gt=0)
     seed: int = 0
-    environments: Path = Field(default_factory=cache)
+    environments: Path = Field(default_factory=environments)
 
     @field_validator("only", "models", mode="before")
     @classmethod

@@ -34,17 +34,6 @@ ROW = 16384
 Values = NDArray[np.float32]
 
 
-def cache_folder() -> Path | None:
-    """Where to keep what can be computed again: $HEEDFUL_CACHE (empty: nowhere), else the user's cache folder."""
-    chosen = os.environ.get("HEEDFUL_CACHE")
-    if chosen is not None:
-        return Path(chosen) if chosen else None
-    home = os.environ.get("XDG_CACHE_HOME")
-    with contextlib.suppress(RuntimeError):  # a user without a home
-        return (Path(home) if home else Path.home() / ".cache") / "heedful"
-    return None
-
-
 def fixed_logp(
     model: Any, trees: Sequence[Tree], cache: Path | None, *, limit: int = LIMIT
 ) -> list[list[Tensor]]:

@@ -21,15 +21,17 @@ from heedful.engine import allocator, process
 from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.fit import Term, fit
 from heedful.engine.optim import Optimizer
+from heedful.engine.precision import Precision, dtype
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
 from heedful.engine.score import sequence_columns, use_packed_attention
 from heedful.engine.train import new_optimizer
-from heedful.losses import policy, preference, reward
+from heedful.losses import kl, policy, preference, reward
 from heedful.losses.bind import Loss
 from heedful.losses.supervised import next_token
 from heedful.nn import hub
 from heedful.nn.actor_critic import ActorCritic
+from heedful.nn.likelihood_scorer import LikelihoodScorer
 
 Shape = tuple[int, tuple[int, ...]]
 """Untrained tokens, and the answers that continue them: lengths."""
@@ -83,20 +85,25 @@ class Cast:
         self.stage, self.shapes = script.stage, script.shapes
         self.settings = SimpleNamespace(**script.settings)
         torch.manual_seed(0)
-        base = random_model(script.model, script.layers)
+        base = random_model(script.model, script.layers, self.settings.precision)
         self.layers: int = base.config.get_text_config().num_hidden_layers
         self.vocabulary: int = base.config.get_text_config().vocab_size
+        self.policy = base
         self.model: nn.Module = base
         self.readers: list[Any] = [base]
         self.scorers: list[Any] = []
         if self.stage == "reward":
-            self.model = hub.scorer_from(base, seed=0)
+            likelihood = self.settings.head == "likelihood"
+            self.model = LikelihoodScorer(base) if likelihood else hub.scorer_from(base, seed=0)
             self.readers, self.scorers = [], [self.model]
         elif self.stage == "rl":
-            reference = random_model(script.model, script.layers)
-            judge = hub.scorer_from(random_model(script.reward, script.layers), seed=0)
-            critic = hub.scorer_from(random_model(script.reward, script.layers), seed=0)
-            self.model, self.readers, self.scorers = ActorCritic(base, critic), [reference], [critic, judge]
+            self.readers = [random_model(script.model, script.layers, self.settings.precision)]
+            self.scorers = [hub.scorer_from(random_model(script.reward, script.layers, "fp32"), seed=0)]
+            if self.settings.advantage == "gae":
+                body = random_model(script.reward, script.layers, self.settings.precision)
+                critic = hub.scorer_from(body, seed=0)
+                self.model = ActorCritic(base, critic)
+                self.scorers.append(critic)
         for part in (self.model, *self.readers, *self.scorers):
             use_packed_attention(part)
         if self.settings.gradient_checkpointing:
@@ -107,7 +114,7 @@ class Cast:
         """Optimiser steps of one micro-batch; seconds of a step."""
         trees = self.trees(size)
         batch = microbatches(trees, sum(t.size for t in trees))
-        terms, watch = objective(self.stage)
+        terms, watch = objective(self.stage, self.settings)
         steps = fit(self.model, [batch] * 3, terms, self.optimizer, watch=watch, max_grad_norm=1.0)
         return min(step.seconds for step in steps)  # what else the machine does only adds
 
@@ -141,9 +148,8 @@ class Cast:
             )
             for i in range(prompts)
         ]
-        assert isinstance(self.model, ActorCritic)
         began = time.perf_counter()
-        sample(self.model.policy, requests, Sampling(size), stop=[-1], slots=s.slots)
+        sample(self.policy, requests, Sampling(size), stop=[-1], slots=s.slots)
         return time.perf_counter() - began
 
     def trees(self, size: int) -> list[Tree]:
@@ -166,7 +172,10 @@ class Cast:
         if self.stage in ("pretrain", "sft"):
             whole = np.concatenate([ids, rng.integers(0, self.vocabulary, sum(answers))])
             return plain(whole, np.arange(len(whole)) >= prompt)
-        names = {"prefer": ("ref_logp",), "rl": ("behavior_logp", "advantage", "old_value", "returns")}
+        names = {
+            "prefer": ("ref_logp",),
+            "rl": ("behavior_logp", "ref_logp", "advantage", "old_value", "returns"),
+        }
         nodes = tuple(
             answer_node(
                 rng.integers(0, self.vocabulary, n),
@@ -177,7 +186,7 @@ class Cast:
         return Tree(prompt_node(ids), nodes, tuple(Pair(i, i + 1) for i in range(len(nodes) - 1)))
 
 
-def objective(stage: str) -> tuple[list[Term], dict[str, Loss]]:
+def objective(stage: str, settings: Any) -> tuple[list[Term], dict[str, Loss]]:
     """The losses of a stage, and what it watches."""
     if stage == "reward":
         return [Term(reward.bradley_terry)], {"accuracy": reward.accuracy}
@@ -185,15 +194,16 @@ def objective(stage: str) -> tuple[list[Term], dict[str, Loss]]:
         return [Term(partial(preference.dpo, beta=0.1))], {"accuracy": preference.accuracy}
     if stage == "rl":
         clipped = partial(policy.clip_fraction, clip_range=0.2)
-        terms = [
-            Term(partial(policy.ppo_clip, clip_range=0.2)),
-            Term(partial(policy.value_clip, clip_range=0.2)),
-        ]
+        terms = [Term(partial(policy.ppo_clip, clip_range=0.2))]
+        if settings.advantage == "gae":
+            terms.append(Term(partial(policy.value_clip, clip_range=0.2)))
+        if settings.beta:
+            terms.append(Term(kl.k3))
         return terms, {"approx_kl": policy.approx_kl, "clip_ratio": clipped, "entropy": policy.mean_entropy}
     return [Term(next_token)], {}
 
 
-def random_model(source: str, layers: int | None) -> Any:
+def random_model(source: str, layers: int | None, precision: Precision) -> Any:
     """A causal language model in the shape of `source`, of `layers` layers if given, with random weights."""
     config = hub.read_config(source)
     text = config.get_text_config()
@@ -201,7 +211,7 @@ def random_model(source: str, layers: int | None) -> Any:
         text.num_hidden_layers = layers
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[:layers]
-    return hub.without_dropout(AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval())
+    return hub.without_dropout(AutoModelForCausalLM.from_config(config, dtype=dtype(precision)).eval())
 
 
 def main() -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 from pydantic import Field
 
-from heedful.data import atomic, chat
+from heedful.data import atomic, cache, chat
 from heedful.data.formats import read_preferences
 from heedful.engine import pairs
 from heedful.engine.fit import Term
 from heedful.engine.pairs import with_reference
 from heedful.engine.precision import dtype
-from heedful.engine.reference import cache_folder
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
@@ -42,8 +41,8 @@ def main(config: PreferConfig) -> dict[str, Any]:
     known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
     learnt = pairs.compared(tokenizer, known, config.max_length)
     heldout = pairs.compared(tokenizer, unseen, config.max_length)
-    trees = with_reference(model, learnt.trees, cache=cache_folder())
-    heldout_trees = with_reference(model, heldout.trees, cache=cache_folder())
+    trees = with_reference(model, learnt.trees, cache=cache.folder())
+    heldout_trees = with_reference(model, heldout.trees, cache=cache.folder())
     watch = {"rewards/accuracies": preference.accuracy}
     terms = [Term(partial(preference.dpo, beta=config.beta))]
     for _ in train(stage, model, trees, terms, config, watch=watch):

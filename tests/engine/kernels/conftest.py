@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder in which the kernel is built; tests that need it skip without a compiler."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("HEEDFUL_CACHE", str(folder))
         library.place.cache_clear()
         try:
             build.build()
@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     """The kernel, in use by this process for the test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("HEEDFUL_CACHE", str(cache))
     library.place.cache_clear()
     found = library.decode()
     assert found is not None
@@ -48,6 +48,6 @@ def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
 @pytest.fixture
 def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "cache"))
     library.place.cache_clear()
     return tmp_path / "cache"

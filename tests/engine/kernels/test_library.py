@@ -94,7 +94,7 @@ def test_a_run_whose_kernel_is_not_at_hand_says_so_when_it_samples(
     if why == "turned off":
         monkeypatch.setenv("HEEDFUL_KERNELS", "0")
     elif why == "gone":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+        monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "elsewhere"))
         library.place.cache_clear()
     else:
         monkeypatch.setattr(library, "_loaded", lambda path: ("another", built))

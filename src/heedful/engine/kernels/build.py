@@ -21,6 +21,10 @@ def build() -> Path:
     a C++ compiler, and where no way of compiling gives a library that loads.
     """
     final = library.place()
+    if final is None:
+        raise UserError(
+            "there is no cache folder to keep the decode kernel in: unset HEEDFUL_CACHE, or name a folder"
+        )
     if final.is_file():
         return final
     compiler = _compiler()

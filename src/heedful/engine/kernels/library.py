@@ -13,6 +13,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from heedful.data.cache import folder
 from heedful.errors import UserError
 
 SOURCE = Path(__file__).with_name("decode.cpp")
@@ -25,12 +26,14 @@ _kept: list[str] = []
 
 
 @cache
-def place() -> Path:
-    """Where the library of this source lies for this processor, built or not, in the user's cache folder."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def place() -> Path | None:
+    """Where the library of this source lies for this processor, built or not; None without a cache folder."""
+    root = folder()
+    if root is None:
+        return None
     what = hashlib.sha256(SOURCE.read_bytes())
     what.update(f"{FLAGS} {platform.system()} {platform.machine()} {_processor()}".encode())
-    return root / "heedful" / "kernels" / f"decode-{what.hexdigest()[:16]}.so"
+    return root / "kernels" / f"decode-{what.hexdigest()[:16]}.so"
 
 
 def _processor() -> str:
@@ -43,9 +46,9 @@ def _processor() -> str:
 
 
 @cache
-def _loaded(path: Path) -> tuple[str, ctypes.CDLL] | None:
+def _loaded(path: Path | None) -> tuple[str, ctypes.CDLL] | None:
     """A built library and its name, which tells its bytes; None where there is none or it does not load."""
-    if not path.is_file():
+    if path is None or not path.is_file():
         return None
     try:
         library = ctypes.CDLL(str(path))
@@ -88,7 +91,8 @@ def decode() -> ctypes.CDLL | None:
     """
     wanted = in_use()
     if wanted == TORCH:
-        if os.environ.get("HEEDFUL_KERNELS") != "0" and not place().is_file():
+        path = place()
+        if os.environ.get("HEEDFUL_KERNELS") != "0" and path is not None and not path.is_file():
             _say("to sample faster on this CPU, run once: python -m heedful.engine.kernels.build")
         return None
     found = _loaded(place())

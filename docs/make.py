@@ -175,7 +175,7 @@ def shown(value: Any) -> str:
     if value is None or value in ((), {}):
         return "none"
     if isinstance(value, Path):
-        return f"`{value.as_posix().replace(Path.home().as_posix(), '~')}`"
+        return f"`{value.as_posix()}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

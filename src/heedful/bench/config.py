@@ -9,16 +9,12 @@ from heedful.bench.works import MODELS, NAMES
 from heedful.data import cache
 
 
-def environments() -> Path:
-    """Where the rivals' virtual environments are kept."""
-    return (cache.folder() or Path("runs")) / "bench"
-
-
 class BenchConfig(BaseModel):
     """`only` and `models` choose what is measured, as lists or comma-separated; `compare` is an earlier summary.json.
 
     `repeats` processes measure each side in turn, each at least `seconds` long; `threads` default to the cores that
-    this process may use. `environments` holds a virtual environment for each version of TRL.
+    this process may use. `environments` holds a virtual environment for each version of TRL; without it they lie in
+    the cache folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,7 +28,12 @@ class BenchConfig(BaseModel):
     seconds: float = Field(3.0, ge=0)
     threads: int | None = Field(None, gt=0)
     seed: int = 0
-    environments: Path = Field(default_factory=environments)
+    environments: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the rivals' virtual environments are kept."""
+        return (self.environments or (cache.folder() or Path("runs")) / "bench").expanduser().absolute()
 
     @field_validator("only", "models", mode="before")
     @classmethod

@@ -85,7 +85,7 @@ def measure(config: BenchConfig, threads: int) -> tuple[list[Measurement], list[
     """Run every task `repeats` times; one that failed is not tried again."""
     chosen = tasks(config)
     versions = {t.rival.version for t in chosen if t.rival}
-    pythons = {v: environment.python(config.environments.expanduser().absolute(), v) for v in versions}
+    pythons = {v: environment.python(config.place, v) for v in versions}
     done: list[Measurement] = []
     failed: list[Failure] = []
     total = len(chosen) * config.repeats

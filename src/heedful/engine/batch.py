@@ -186,7 +186,7 @@ def collate(trees: Sequence[Tree]) -> Packed:
         "group": torch.tensor([t.weight for t in trees]),
     }
     told = {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()}
-    for name in ("strength", "probability"):
+    for name in ("strength", "probability") if pairs else ():
         told[name] = torch.tensor([getattr(p, name) for p in pairs], dtype=torch.float32)
     return Packed(
         ids=torch.from_numpy(np.concatenate(ids)),

@@ -18,6 +18,7 @@ Loss = Callable[..., Tensor]
 
 TOKEN = frozenset(
     {"logp", "entropy", "ref_logp", "behavior_logp", "advantage", "value", "old_value", "returns"}
+    | {"logits", "teacher_logits"}  # a row of the vocabulary each
 )
 SEQUENCE = frozenset({"score"})
 PAIR_PREFIXES = ("chosen_", "rejected_")

@@ -15,7 +15,7 @@ from heedful import settings
 from heedful.data import atomic, files, formats
 from heedful.data.rows import prompt_row
 from heedful.engine import record, terminal
-from heedful.engine.pairs import split_prompts
+from heedful.engine.pairs import split
 from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
 from heedful.nn import hub
@@ -222,7 +222,7 @@ def _from_files(config: LoopConfig) -> Inputs:
     assert config.prompts is not None
     prompts, test_prompts = config.prompts, config.test_prompts
     if test_prompts is None:
-        known, unseen = split_prompts(formats.read_prompts(prompts), 0.1, config.seed)
+        known, unseen = split(formats.read_prompts(prompts), 0.1, config.seed)
         folder = config.output / "prompts"
         prompts, test_prompts = folder / "train.jsonl", folder / "test.jsonl"
         files.write_jsonl(prompts, map(prompt_row, known))

@@ -85,7 +85,8 @@ RL = {
     "weight_decay": 0.0,
     "gradient_checkpointing": False,
     "precision": "fp32",
-    "head": "last", "lm_coef": 0.0,
+    "head": "last",
+    "lm_coef": 0.0,
     "advantage": "gae",
     "beta": 0.0,
 }

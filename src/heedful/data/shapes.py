@@ -207,8 +207,10 @@ def _history(row: Row) -> list[Message]:
 
 
 def _from_answers(row: Row) -> Sample:
-    """`answers`: several answers in the order that other columns of the row speak of."""
+    """`answers`: several answers in the order that `ranking` or `ratings` speak of."""
     answers = row.data["answers"]
+    if row.data.get("ranking") is None and row.data.get("ratings") is None:
+        raise UserError(f"{row.where} has 'answers', but neither a 'ranking' nor 'ratings' of them.")
     if not (isinstance(answers, list) and all(isinstance(text, str) for text in answers)):
         raise UserError(f"{row.where}: 'answers' is {kind(answers)}, but it must be a list of texts.")
     return Sample(_asked(_prompt(row)).prompt, tuple(answers))
@@ -247,13 +249,12 @@ _PAIRS = (
 )
 PREFERENCES = (*_PAIRS, Shape(("instruction", "output"), _from_alpaca))
 VERDICTS = (
-    Shape(("prompt", "answers", "ranking"), _from_answers),
-    Shape(("prompt", "answers", "ratings"), _from_answers),
+    Shape(("prompt", "answers"), _from_answers),
     *PREFERENCES,
 )
 STEPS = (
     Shape(("prompt", "steps"), _from_steps),
-    Shape(("prompt", "completions", "labels"), _from_steps),
+    Shape(("prompt", "completions"), _from_steps),
 )
 CONVERSATIONS = (
     Shape(("messages",), _from_dialogue("messages")),

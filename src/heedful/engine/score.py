@@ -1,6 +1,6 @@
 """Run a model on a packed row and return the columns that losses name: log-probs, entropies, values, scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.logprob import token_logprobs
 from heedful.nn.pupil import Pupil
+from heedful.nn.scorer_with_writer import ScorerWithWriter
 
 # Up to so many logits they are made whole: three products instead of four, since chunks take 26-40 % more of the
 # head's time. At this size (4096 tokens x 16384 words) that costs 1.0 GB in fp32 at the peak, chunks 0.2 GB.
@@ -141,31 +142,31 @@ def as_drawn(logits: Tensor, targets: Tensor, how: Sampling) -> Tensor:
     return z.masked_fill(~kept, float("-inf"))
 
 
-def scores(model: nn.Module, packed: Packed) -> Tensor:
-    """The score of every sequence: [S]."""
-    if not isinstance(model, LikelihoodScorer):
-        return scalars(model, packed, packed.last)
-    hidden = states(model.writer, packed, torch.cat([packed.rows, packed.tokens]))
-    before, after = torch.split(hidden, len(packed.rows))
+def scores_and_logp(model: LikelihoodScorer | ScorerWithWriter, packed: Packed) -> dict[str, Tensor]:
+    """`score` [S] and `logp` [N] of a reward model that is also a writer, from one pass through its body."""
+    read = packed.tokens if isinstance(model, LikelihoodScorer) else packed.last
+    hidden = states(model.writer, packed, torch.cat([packed.rows, read]))
+    before, after = hidden[: len(packed.rows)], hidden[len(packed.rows) :]
     if (head := linear_head(model.writer)) is None:
         logp = token_columns(model.writer, packed, entropy=False)["logp"]
     elif len(packed.rows) * len(head.weight) > FULL_LOGITS:
         logp, _ = token_logprobs(before, head, packed.targets)
     else:
         logp = -F.cross_entropy(head.logits(before), packed.targets, reduction="none")
-    length = torch.bincount(packed.sequence, minlength=len(packed.last)).clamp_min(1)
-    return per_sequence(model(after, logp), packed) / length - getattr(model.config, "score_mean", 0.0)
+    if isinstance(model, LikelihoodScorer):
+        length = torch.bincount(packed.sequence, minlength=len(packed.last)).clamp_min(1)
+        score = per_sequence(model(after, logp), packed) / length
+    else:
+        score = F.linear(after.float(), model.scorer.score.weight.float())[:, 0]
+    return {"logp": logp, "score": score - getattr(model.config, "score_mean", 0.0)}
 
 
-def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
-    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
-    wanted = set(names)
-    quantities = {bind.quantity(n) for n in wanted}
+def computed(model: Any, packed: Packed, quantities: Set[str]) -> dict[str, Tensor]:
+    """The named quantities for which the model has to be run, each part of it once."""
+    if isinstance(model, LikelihoodScorer | ScorerWithWriter):
+        return scores_and_logp(model, packed)
     policy = model.policy if isinstance(model, ActorCritic | SharedTrunk | Pupil) else model
-    values: dict[str, Tensor] = packed.columns | {
-        "strength": packed.strength,
-        "probability": packed.probability,
-    }
+    values: dict[str, Tensor] = {}
     hidden = None
     if "value" in quantities and isinstance(model, SharedTrunk):
         hidden = states(policy, packed, packed.rows)
@@ -181,7 +182,18 @@ def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tenso
         with torch.no_grad():
             values["teacher_logits"] = logits(model.teacher, packed, packed.rows).float()
     if "score" in quantities:
-        values["score"] = scores(model, packed)
+        values["score"] = scalars(model, packed, packed.last)
+    if "step_score" in quantities:
+        values["step_score"] = scalars(model, packed, packed.tokens)
+    return values
+
+
+def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
+    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
+    wanted = set(names)
+    quantities = {bind.quantity(n) for n in wanted}
+    values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
+    values |= computed(model, packed, quantities)
     if "length" in quantities:
         values["length"] = torch.bincount(packed.sequence, minlength=len(packed.last)).float()
     if "present" in quantities:

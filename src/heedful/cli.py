@@ -135,6 +135,10 @@ for _verb, _help in PANEL_HELP.items():
 app.add_typer(panel_app, name="panel", rich_help_panel=None)
 
 
+WRITE_HELP = "Write a long text step by step: panel beside text, plans to choose from."
+app.command("write", help=WRITE_HELP)(_stage("write"))
+
+
 @app.command()
 def inspect(data: Path, tokenizer: str, rows: int = 3) -> None:
     """Show exactly which tokens of a data file are trained on."""

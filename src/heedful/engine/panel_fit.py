@@ -1,4 +1,4 @@
-"""The arms of a panel study: the same passages learnt from a panel, from plain text, from another story's panel, alone."""
+"""The arms of a panel study: the same passages learnt from a panel, from text, from a stranger's panel, alone."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from torch import nn
 
 from heedful.data.packing import shuffled
 from heedful.engine import panel_trees, terminal
-from heedful.engine.batch import Tree, plain
+from heedful.engine.batch import Tree, plain, prompt_node
 from heedful.engine.fit import fit
 from heedful.engine.optim import schedule
 from heedful.engine.panel_trees import Shares
@@ -47,7 +47,14 @@ def strangers(steps: Sequence[Step], seed: int) -> list[Step]:
 
 
 def trees_of(
-    arm: Arm, tokenizer: Any, steps: Sequence[Step], shares: Shares, *, seed: int, max_length: int, window: int
+    arm: Arm,
+    tokenizer: Any,
+    steps: Sequence[Step],
+    shares: Shares,
+    *,
+    seed: int,
+    max_length: int,
+    window: int,
 ) -> list[Tree]:
     """What an arm makes of the steps in one pass."""
     if arm == "text":
@@ -64,7 +71,7 @@ def trees_of(
     if arm == "none":
         shown = [Step(s.story, s.index, s.passage, Panel(lang=s.before.lang), s.after) for s in shown]
         asked = [panel_trees.dialogue(tokenizer, s, s.before, write=True, update=False) for s in shown]
-        return [Tree(panel_trees.prompt_node(p), (node,)) for p, node in asked]
+        return [Tree(prompt_node(p), (node,)) for p, node in asked]
     return panel_trees.trees(tokenizer, shown, Shares(1, 0, 0), max_length=max_length, seed=seed)[0]
 
 
@@ -81,7 +88,9 @@ def stream(passes: Iterator[list[Tree]], *, tokens: int, count: int | None, seed
     return found
 
 
-def learn(model: nn.Module, warmup: Sequence[Tree], trees: Sequence[Tree], config: TrainingConfig, name: str) -> int:
+def learn(
+    model: nn.Module, warmup: Sequence[Tree], trees: Sequence[Tree], config: TrainingConfig, name: str
+) -> int:
     """Fit a model to warm-up texts and then to trees, in the order given; how many tokens it was computed on."""
     whole = [*warmup, *trees]
     ends = np.cumsum([t.size for t in whole])

@@ -16,14 +16,17 @@ from heedful.panels.panel import FIELDS, Field, Panel
 def under(model: Any, tokenizer: Any, steps: Sequence[Step], panels: Sequence[Panel]) -> list[Tokens]:
     """The passages of steps, each after the question that shows the panel."""
     contexts = [
-        chat.render_prompt(tokenizer, requests.write(p, s.condition)) for s, p in zip(steps, panels, strict=True)
+        chat.render_prompt(tokenizer, requests.write(p, s.condition))
+        for s, p in zip(steps, panels, strict=True)
     ]
     return measured(model, tokenizer, contexts, [s.passage for s in steps])
 
 
 def summary(rows: Sequence[Tokens]) -> dict[str, float]:
     """Mean nats, accuracy and entropy of all tokens, and nats of a passage."""
-    nats, entropy, right = (np.concatenate([getattr(r, name) for r in rows]) for name in ("nats", "entropy", "right"))
+    nats, entropy, right = (
+        np.concatenate([getattr(r, name) for r in rows]) for name in ("nats", "entropy", "right")
+    )
     return {
         "loss": float(nats.mean()),
         "accuracy": float(right.mean()),
@@ -39,13 +42,17 @@ def by_field(model: Any, tokenizer: Any, steps: Sequence[Step]) -> dict[str, dic
     has learnt to use the field.
     """
     full = summary(under(model, tokenizer, steps, [s.before for s in steps]))["nats_per_passage"]
-    empty = summary(under(model, tokenizer, steps, [Panel(lang=s.before.lang) for s in steps]))["nats_per_passage"]
+    empty = summary(under(model, tokenizer, steps, [Panel(lang=s.before.lang) for s in steps]))[
+        "nats_per_passage"
+    ]
     found = {}
     for field in FIELDS:
         if all(s.before.empty(field) for s in steps):
             continue
         only, without = (
-            summary(under(model, tokenizer, steps, [shown(s.before, field) for s in steps]))["nats_per_passage"]
+            summary(under(model, tokenizer, steps, [shown(s.before, field) for s in steps]))[
+                "nats_per_passage"
+            ]
             for shown in (_only, _without)
         )
         found[str(field)] = {"alone": empty - only, "last": without - full}

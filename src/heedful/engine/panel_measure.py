@@ -32,7 +32,7 @@ def measured(
     *,
     token_budget: int = 8192,
 ) -> list[Tokens]:
-    """Each passage after its context. The passage's tokens are the same whatever the context; its end is not counted."""
+    """Each passage after its context: the same tokens whatever the context; the end of the passage is not counted."""
     use_packed_attention(model)
     trees = [
         Tree(prompt_node(tuple(c)), (trained(encoded(tokenizer, p)),))

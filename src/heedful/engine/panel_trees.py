@@ -60,7 +60,25 @@ def trees(
         if shares.drawn(seed, step, "text"):
             ids = [*beginning(tokenizer), *encoded(tokenizer, step.passage), tokenizer.eos_token_id]
             texts.append(plain(ids[:max_length], weight=step.weight))
-    return [Tree(prompt_node(p), tuple(b), weight=w) for (p, w), b in found.items()] + texts, too_long
+    grouped = [
+        Tree(prompt_node(p), tuple(some), weight=w)
+        for (p, w), nodes in found.items()
+        for some in groups(nodes, 2 * max_length - len(p))
+    ]
+    return grouped + texts, too_long
+
+
+def groups(nodes: Sequence[Node], room: int) -> list[list[Node]]:
+    """Branches in order, in groups of at most `room` tokens or one branch: a tree has to fit in a micro-batch."""
+    found: list[list[Node]] = []
+    size = 0
+    for node in nodes:
+        if not found or size + len(node.ids) > room:
+            found.append([])
+            size = 0
+        found[-1].append(node)
+        size += len(node.ids)
+    return found
 
 
 def answers(tokenizer: Any, step: Step, shares: Shares, seed: int) -> list[Asked]:
@@ -104,9 +122,7 @@ def part_of(panel: Panel, rng: Random) -> Panel:
     return panel.only(field for field in FIELDS if rng.random() < share)
 
 
-def windows(
-    tokenizer: Any, passages: Sequence[str], *, tokens: int
-) -> list[NDArray[np.int64]]:
+def windows(tokenizer: Any, passages: Sequence[str], *, tokens: int) -> list[NDArray[np.int64]]:
     """A story as plain text in stretches of whole passages of at most about `tokens` tokens each."""
     found: list[NDArray[np.int64]] = []
     ids: list[int] = []

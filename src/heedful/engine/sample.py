@@ -132,7 +132,9 @@ class _Batch:
         slot = self.slot[where]
         used = None if self.counts is None else self.counts.used(slot, sample)
         allowed = None if self.constraint is None else self.constraint.allowed(slot, sample)
-        token, logp, behavior_logp = choose(logits, uniform(self.key[where], written), self.how, used, allowed)
+        token, logp, behavior_logp = choose(
+            logits, uniform(self.key[where], written), self.how, used, allowed
+        )
         self.tokens[request, sample, written] = token
         self.logp[request, sample, written] = logp
         if self.behavior_logp is not None and behavior_logp is not None:
@@ -159,7 +161,8 @@ def sample(
     """Answer every request once per key: result[request][key].
 
     `stop` are the ids that end an answer, beside `how.stop_token_ids`; `slots` is how many prompts are in work at
-    once; stop strings and a grammar need the `tokenizer`. Beam search returns as many of the best beams as there are keys.
+    once; stop strings and a grammar need the `tokenizer`. Beam search returns as many of the best beams as there are
+    keys.
     """
     ends = torch.tensor([*stop, *how.stop_token_ids], dtype=torch.long)
     if (how.stop or how.grammar) and tokenizer is None:

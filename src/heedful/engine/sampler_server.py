@@ -117,7 +117,9 @@ def _response_format(grammar: str) -> dict[str, Any]:
     try:
         schema = json.loads(grammar)
     except ValueError:
-        raise UserError("a server takes a JSON schema as grammar, no Lark: sample in this process instead") from None
+        raise UserError(
+            "a server takes a JSON schema as grammar, no Lark: sample in this process instead"
+        ) from None
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 

@@ -11,6 +11,7 @@ from heedful.panels import desk
 from heedful.panels.exchange import Step
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[.!?。！？]+[”’\"'」』）)]*\s*|[^\n]+\n?|\n+")
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+(?:['’-][^\W\u3400-\u9fff]+)*")
 _MIMETYPE = "application/epub+zip"
 
 
@@ -32,6 +33,11 @@ def split(text: str, characters: int = 600) -> list[str]:
     return [passage for passage in found if passage]
 
 
+def words(text: str) -> int:
+    """How many words a text has; of Chinese, how many characters."""
+    return len(_WORD.findall(text))
+
+
 def markdown(story: desk.Desk) -> str:
     """Title and passages."""
     return f"# {story.title}\n\n" + "\n\n".join(desk.passages(story)) + "\n"
@@ -45,7 +51,9 @@ def steps(story: desk.Desk, name: str) -> list[Step]:
 
 def epub(title: str, passages: Sequence[str], lang: str = "en") -> bytes:
     """A book of one chapter in EPUB 3. The same story gives the same bytes."""
-    body = "\n".join(f"<p>{html.escape(line)}</p>" for p in passages for line in p.split("\n") if line.strip())
+    body = "\n".join(
+        f"<p>{html.escape(line)}</p>" for p in passages for line in p.split("\n") if line.strip()
+    )
     name = html.escape(title)
     identity = uuid.uuid5(uuid.NAMESPACE_URL, title + "\n" + "\n".join(passages))
     page = (

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from heedful.panels import text
 from heedful.panels.panel import FIELDS, NAMED, REWRITTEN, Entry, Field, Panel
 
-
 _ORDER: tuple[Field, ...] = ("short_memory", *(field for field in FIELDS if field != "short_memory"))
 
 

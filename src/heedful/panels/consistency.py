@@ -84,7 +84,9 @@ def marks(panel: Panel, passage: str) -> list[Mark]:
         for why in _against(panel, sentence, moved):
             found.append(Mark(match.start() + len(sentence) - len(sentence.lstrip()), match.end(), why))
         if not _IN[panel.lang].search(sentence):
-            moved |= {e.name for f in ("people", "things") for e in panel.entries(f) if _has(e.name, sentence)}
+            moved |= {
+                e.name for f in ("people", "things") for e in panel.entries(f) if _has(e.name, sentence)
+            }
     return found
 
 
@@ -113,4 +115,7 @@ def _has(name: str, sentence: str) -> bool:
 
 def _acts(name: str, sentence: str) -> bool:
     """Whether a sentence begins with the name, and so is about what that one does or is."""
-    return re.match(rf"\W*{re.escape(name)}(?!\w)" if name[0].isascii() else re.escape(name), sentence, re.I) is not None
+    return (
+        re.match(rf"\W*{re.escape(name)}(?!\w)" if name[0].isascii() else re.escape(name), sentence, re.I)
+        is not None
+    )

@@ -150,7 +150,10 @@ def edit(desk: Desk, panel: Panel) -> Desk:
     if panel == desk.panel:
         return desk
     changed = _stand(desk, panel)
-    before, after = requests.patch_of(desk.turn.before, desk.panel), requests.patch_of(desk.turn.before, panel)
+    before, after = (
+        requests.patch_of(desk.turn.before, desk.panel),
+        requests.patch_of(desk.turn.before, panel),
+    )
     if not desk.turn.passage or before == after:
         return changed
     return _kept(changed, Choice("edit", desk.turn.before, after, (before,)))
@@ -184,7 +187,9 @@ def fitted(desk: Desk, length: Any, limit: int) -> tuple[Desk, str]:
 def warnings(desk: Desk) -> list[str]:
     """What the panel says against itself, and what the newest passage says against the panel before it."""
     turn = desk.turn
-    found = [m.why + f": “{turn.passage[m.start : m.end]}”" for m in consistency.marks(turn.before, turn.passage)]
+    found = [
+        m.why + f": “{turn.passage[m.start : m.end]}”" for m in consistency.marks(turn.before, turn.passage)
+    ]
     return consistency.contradictions(desk.panel) + found
 
 
@@ -271,10 +276,18 @@ def from_json(data: Any, where: str = "the story") -> Desk:
         )
         locked = tuple(known_field(f) for f in data["locked"])
         desk = Desk(
-            str(data["title"]), turns, int(data["at"]), locked, choices, bool(data["consent"]), str(data["condition"])
+            str(data["title"]),
+            turns,
+            int(data["at"]),
+            locked,
+            choices,
+            bool(data["consent"]),
+            str(data["condition"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where} is no story of the writer's desk: {type(error).__name__} at {error}") from None
+        raise UserError(
+            f"{where} is no story of the writer's desk: {type(error).__name__} at {error}"
+        ) from None
     right = all(-1 <= t.parent < t.number for t in desk.turns) and 0 <= desk.at < len(desk.turns)
     if not right or desk.turns[0].parent != -1:
         raise UserError(f"{where} is no story of the writer's desk: its steps do not follow one another")

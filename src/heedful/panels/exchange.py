@@ -13,7 +13,7 @@ from heedful.errors import UserError
 from heedful.panels.panel import FIELDS, NAMED, Entry, Field, Panel, clean
 from heedful.types import Lang
 
-VERSION = 1
+VERSION: Literal[1] = 1
 Source = Literal["", "world", "model", "person", "rule"]
 
 
@@ -146,7 +146,7 @@ def _panel(model: PanelModel) -> Panel:
     items: dict[Field, Any] = {f: tuple(map(clean, getattr(model, f))) for f in FIELDS if f not in NAMED}
     for field in NAMED:
         items[field] = tuple(Entry(clean(e.name), clean(e.state)) for e in getattr(model, field))
-    return Panel(**items, lang=model.lang)  # type: ignore[misc]
+    return Panel(**items, lang=model.lang)
 
 
 def _first(error: ValidationError) -> str:

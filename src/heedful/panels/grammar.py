@@ -1,4 +1,4 @@
-"""What a model may write when it is asked for a panel's lines: grammars in Lark's notation, for constrained sampling."""
+"""What a model may write when it is asked for lines of a panel: grammars in Lark's notation."""
 
 import re
 
@@ -25,7 +25,9 @@ def patch(lang: Lang) -> str:
 def plan(lang: Lang, most: int = 5) -> str:
     """One line of a plan, or up to `most`."""
     words = WORDS[lang]
-    return _lines(rf"{words.field['plan']}{re.escape(words.after_field)}[^\n]{{1,{_LONGEST}}}", most, empty=False)
+    return _lines(
+        rf"{words.field['plan']}{re.escape(words.after_field)}[^\n]{{1,{_LONGEST}}}", most, empty=False
+    )
 
 
 def _lines(line: str, most: int, *, empty: bool) -> str:

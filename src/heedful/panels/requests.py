@@ -94,9 +94,7 @@ def plan_of(panel: Panel) -> str:
     return "\n".join(text.lines(panel, "plan"))
 
 
-def updated(
-    before: Panel, answer: str, locked: Sequence[str] = ()
-) -> tuple[Panel, list[str]]:
+def updated(before: Panel, answer: str, locked: Sequence[str] = ()) -> tuple[Panel, list[str]]:
     """The panel after an answer to `update`, with an empty plan, and the lines that could not be read."""
     kept = {field for field in STATE if field in locked}
     return changes.apply(before.without("plan"), answer, locked={*kept, "plan"})
@@ -111,4 +109,6 @@ def plan_lines(answer: str, lang: Lang) -> tuple[str, ...]:
 def _system(lang: Lang, explained: bool) -> tuple[Message, ...]:
     if not explained:
         return ()
-    return (Message("system", ASKING[lang].explain.format(fields=", ".join(text.WORDS[lang].field.values()))),)
+    return (
+        Message("system", ASKING[lang].explain.format(fields=", ".join(text.WORDS[lang].field.values()))),
+    )

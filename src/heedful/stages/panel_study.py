@@ -14,7 +14,7 @@ from heedful.data.formats import read_texts
 from heedful.engine import panel_fit, panel_gains, panel_trees
 from heedful.engine.batch import Tree
 from heedful.engine.dialogues import documents
-from heedful.engine.panel_measure import measured
+from heedful.engine.panel_measure import Tokens, measured
 from heedful.engine.panel_trees import Shares
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig
@@ -63,7 +63,9 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
     warmup = documents(tokenizer, read_texts(config.warmup), config.max_length) if config.warmup else []
     asked = [s for s in heldout if s.before.plan][: config.passages]
     if not asked:
-        raise UserError(f"{config.heldout} has no step whose panel before holds a plan: there is nothing to write")
+        raise UserError(
+            f"{config.heldout} has no step whose panel before holds a plan: there is nothing to write"
+        )
     stage.begin()
     rows = []
     for seed in range(config.seed, config.seed + config.seeds):
@@ -80,7 +82,9 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     found = result["figures"]
-    shown = {name: found[name]["value"] for name in ("panel/loss", "text/loss", "gain/panel", "gain/shuffled")}
+    shown = {
+        name: found[name]["value"] for name in ("panel/loss", "text/loss", "gain/panel", "gain/shuffled")
+    }
     return (
         f"{result['passages']} held-out passages: {shown['panel/loss']:.3f} nats a token with the panel, "
         f"{shown['text/loss']:.3f} as plain text ({shown['gain/panel']:.0%} less), shuffled panel "
@@ -190,9 +194,7 @@ def figures(
     return found | panel_gains.leaks(tokenizer, asked, {n: rows[n] for n in ("panel", "text", "none")})
 
 
-def as_text(
-    model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step]
-) -> list[panel_gains.Tokens]:
+def as_text(model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step]) -> list[Tokens]:
     """The passages after as much of the story's own text as the panel's prompt has tokens."""
     told = {row[0].story: [s.passage for s in row] for row in panel_fit.stories(heldout)}
     place = {(s.story, s.index): n for row in panel_fit.stories(heldout) for n, s in enumerate(row)}

@@ -36,7 +36,11 @@ def main(config: PanelWorldConfig) -> dict[str, Any]:
     test = list(steps(config.lang, config.seed, config.test_stories, config.passages, "test"))
     lex, rng = lexicon(config.lang), Random(f"lists {config.lang} {config.seed}")
     lists = [corpus.names_list(lex, rng) for _ in range(config.lists)]
-    spoken = [t for s in train[:1000] for t in (s.passage, text.render(s.before), requests.patch_of(s.before, s.after))]
+    spoken = [
+        t
+        for s in train[:1000]
+        for t in (s.passage, text.render(s.before), requests.patch_of(s.before, s.after))
+    ]
     ask = requests.ASKING[config.lang]
     asked = [f"{ask.write}\n{ask.update}\n{ask.plan}"] * 20
     folder = stage.folder

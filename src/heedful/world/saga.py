@@ -11,7 +11,16 @@ from heedful.world.saga_words import SAYINGS, Saying
 from heedful.world.story import Split, held_out
 
 PEOPLE, THINGS, PLACES, EVENTS = 4, 3, 4, 3
-_SHARES = {"go": 0.26, "put": 0.2, "meet": 0.1, "die": 0.03, "see": 0.14, "find": 0.15, "recall": 0.06, "want": 0.06}
+_SHARES = {
+    "go": 0.26,
+    "put": 0.2,
+    "meet": 0.1,
+    "die": 0.03,
+    "see": 0.14,
+    "find": 0.15,
+    "recall": 0.06,
+    "want": 0.06,
+}
 _ALIVE = 2  # nobody dies when no more are left
 
 

@@ -73,7 +73,9 @@ def _loop(recipe: str, words: list[str] | None, dry_run: bool) -> None:
     loop_module.run(config)
 
 
-def _stage(verb: str) -> Any:
+def _stage(verb: str, shown: str = "") -> Any:
+    shown = shown or verb
+
     def command(recipe: Recipe, words: Words = None, dry_run: DryRun = False) -> None:
         from heedful import loop as loop_module
         from heedful import recipes, settings
@@ -84,7 +86,7 @@ def _stage(verb: str) -> Any:
         shared = {name: found[name] for name in ("seed", "resume") if name in found}
         values = settings.merge(shared | found.get(verb, {}), settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
-        config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)
+        config = settings.build(getattr(stage, config_name(verb)), values, what=shown)
         if dry_run:
             typer.echo(config.model_dump_json(indent=1))
             return
@@ -96,9 +98,14 @@ def _stage(verb: str) -> Any:
             result = stage.main(config)
             if verb != "report":  # which lies with the run that it is about
                 record.write(config.output, config)
-        terminal.say(f"{verb:<10} {stage.line(result)}  ({result['seconds']:.1f} s)")
+        terminal.say(f"{shown:<10} {stage.line(result)}  ({result['seconds']:.1f} s)")
 
     return command
+
+
+def config_name(verb: str) -> str:
+    """The name of a stage's configuration: PanelStudyConfig for panel_study."""
+    return f"{verb.title().replace('_', '')}Config"
 
 
 HELP = {
@@ -114,6 +121,22 @@ HELP = {
 }
 for _verb, _help in HELP.items():
     app.command(_verb, help=_help)(_stage(_verb))
+
+PANEL_HELP = {
+    "world": "Write out the built-in world's long stories with their true panels.",
+    "extract": "Read a book into panels, passage by passage.",
+    "train": "Fine-tune on steps: write from the panel, update the panel, plan.",
+    "study": "Measure what panels give: loss by arm, nats by field, controls.",
+    "stories": "Write long stories with and without panels; count contradictions.",
+}
+panel_app = typer.Typer(help="Contextual panels: writing from assigned materials.", no_args_is_help=True)
+for _verb, _help in PANEL_HELP.items():
+    panel_app.command(_verb, help=_help)(_stage(f"panel_{_verb}", f"panel {_verb}"))
+app.add_typer(panel_app, name="panel", rich_help_panel=None)
+
+
+WRITE_HELP = "Write a long text step by step: panel beside text, plans to choose from."
+app.command("write", help=WRITE_HELP)(_stage("write"))
 
 
 @app.command()

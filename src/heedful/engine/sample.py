@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from heedful.engine.beam import beam_search
 from heedful.engine.choose import Counts, choose
+from heedful.engine.constraint import Constraint
 from heedful.engine.decode import Cache
 from heedful.engine.forward import decode, prefill
 from heedful.engine.randomness import uniform
@@ -49,6 +50,8 @@ class _Batch:
         self.finished = torch.zeros(shape, dtype=torch.bool)
         self.counts: Counts | None = None
         self.strings = StopStrings(tokenizer, how.stop, self.cache.slots, self.samples) if how.stop else None
+        self.tokenizer = tokenizer
+        self.constraint: Constraint | None = None
 
     def admit(self) -> None:
         """Compute the prompts of waiting requests into free slots and draw their answers' first tokens."""
@@ -117,6 +120,10 @@ class _Batch:
             self.counts = self.counts or Counts(self.cache.slots, self.samples, vocabulary)
             ids = torch.tensor([token for prompt in prompts for token in prompt])
             self.counts.start(slots, slots.repeat_interleave(self.prompt_length[slots]), ids)
+        if self.how.grammar:
+            if self.constraint is None:
+                self.constraint = Constraint(self.tokenizer, self.how.grammar, self.stop, vocabulary)
+            self.constraint.start(slots)
         if self.strings is not None:
             self.strings.start(slots)
 
@@ -124,13 +131,18 @@ class _Batch:
         request, sample, written = self.request[where], self.sample[where], self.written[where]
         slot = self.slot[where]
         used = None if self.counts is None else self.counts.used(slot, sample)
-        token, logp, behavior_logp = choose(logits, uniform(self.key[where], written), self.how, used)
+        allowed = None if self.constraint is None else self.constraint.allowed(slot, sample)
+        token, logp, behavior_logp = choose(
+            logits, uniform(self.key[where], written), self.how, used, allowed
+        )
         self.tokens[request, sample, written] = token
         self.logp[request, sample, written] = logp
         if self.behavior_logp is not None and behavior_logp is not None:
             self.behavior_logp[request, sample, written] = behavior_logp
         if self.counts is not None:
             self.counts.write(slot, sample, token)
+        if self.constraint is not None:
+            self.constraint.write(slot, sample, token)
         if self.strings is not None:
             self.stopped[where] = self.strings.write(slot, sample, token)
         self.token[where] = token
@@ -149,11 +161,12 @@ def sample(
     """Answer every request once per key: result[request][key].
 
     `stop` are the ids that end an answer, beside `how.stop_token_ids`; `slots` is how many prompts are in work at
-    once; stop strings need the `tokenizer`. Beam search returns as many of the best beams as there are keys.
+    once; stop strings and a grammar need the `tokenizer`. Beam search returns as many of the best beams as there are
+    keys.
     """
     ends = torch.tensor([*stop, *how.stop_token_ids], dtype=torch.long)
-    if how.stop and tokenizer is None:
-        raise UserError("stop strings are found in text: sample(...) needs the tokenizer to find them")
+    if (how.stop or how.grammar) and tokenizer is None:
+        raise UserError("stop strings and grammars are about text: sample(...) needs the tokenizer")
     if not requests:
         return []
     with torch.no_grad():

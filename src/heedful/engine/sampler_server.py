@@ -1,5 +1,6 @@
 """Answers from any server with OpenAI's API (vLLM, SGLang, llama.cpp, Ollama, hosted ones)."""
 
+import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,7 +108,19 @@ def _options(how: Sampling) -> dict[str, Any]:
     for name in ("stop", "stop_token_ids"):
         if getattr(how, name):
             options[name] = list(getattr(how, name))
+    if how.grammar:
+        options["response_format"] = _response_format(how.grammar)
     return options
+
+
+def _response_format(grammar: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(grammar)
+    except ValueError:
+        raise UserError(
+            "a server takes a JSON schema as grammar, no Lark: sample in this process instead"
+        ) from None
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 class _Reply:

@@ -36,6 +36,10 @@ class VllmSampler:
     ) -> list[Answered]:
         """As `Sampler.answer`; how many prompts are in work is vLLM's `max_num_seqs`, not `slots`."""
         check_foreign(how, "vLLM")
+        if how.grammar:
+            raise UserError(
+                "a grammar works in this process and on servers only: sample there, or without it"
+            )
         ids = [prompt_ids(self.tokenizer, p) for p in prompts]
         wanted = [keys(p, how, seed, n) for p in prompts]
         asked = [{"prompt_token_ids": list(i)} for i, row in zip(ids, wanted, strict=True) for _ in row]

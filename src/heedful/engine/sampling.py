@@ -31,6 +31,9 @@ class Sampling:
     `stop`: that token is its last id and `finished` is True, and the text ends before the string. Text is what
     decoding without special tokens gives, so a string that spells a special token never matches.
 
+    With a `grammar` (Lark's notation, or a JSON schema) only tokens that the grammar lets follow are drawn, and an
+    answer can end only where the grammar lets it; one that is cut at `max_completion_length` may be incomplete.
+
     `behavior_logp` asks for `Sample.behavior_logp`. `best_of` is how many answers a `Sampler` draws of which it
     returns the n with the highest mean log-prob per token (None: n). With `num_beams` above 1 nothing is drawn:
     beam search as in transformers' `generate`, with its `length_penalty` and `early_stopping`.
@@ -46,6 +49,7 @@ class Sampling:
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    grammar: str = ""
     behavior_logp: bool = False
     best_of: int | None = None
     num_beams: int = 1
@@ -72,7 +76,7 @@ class Sampling:
             (
                 self.num_beams == 1 or not self._draws(),
                 "beam search takes the model's distribution as it is: with num_beams, leave temperature, top_k, top_p, "
-                "min_p, the penalties, stop, behavior_logp and best_of at their defaults",
+                "min_p, the penalties, stop, grammar, behavior_logp and best_of at their defaults",
             ),
         ):
             if not valid:
@@ -89,7 +93,7 @@ class Sampling:
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
     def _draws(self) -> bool:
-        further = self.behavior_logp or self.best_of is not None or bool(self.stop)
+        further = self.behavior_logp or self.best_of is not None or bool(self.stop or self.grammar)
         return self.penalised or self.truncated or self.temperature != 1 or further
 
 

@@ -70,7 +70,7 @@ def _checks(tale: Story, rng: Random) -> list[str]:
     return lines
 
 
-def _list(lex: Lexicon, rng: Random) -> str:
+def names_list(lex: Lexicon, rng: Random) -> str:
     """Names in a random order, said over and over: here what follows a name is what followed it before."""
     names: list[str] = []
     while len(names) < 12:
@@ -121,7 +121,7 @@ def corpus(lang: Lang, seed: int, documents: int, split: Split = "train") -> Ite
         ease = max(0.0, 1.0 - (index - first) / (_EASY * documents)) if split == "train" else 0.0
         kind = rng.random()
         if index < first or (split == "train" and kind < _LIST):
-            yield _list(lexicon(lang), rng)
+            yield names_list(lexicon(lang), rng)
         elif kind > 1 - _TALK:
             yield _talk(lang, split, rng, f"talk {seed} {index}")
         else:

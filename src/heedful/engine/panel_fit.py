@@ -1,0 +1,111 @@
+"""The arms of a panel study: the same passages learnt from a panel, from text, from a stranger's panel, alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from heedful.data.packing import shuffled
+from heedful.engine import panel_trees, terminal
+from heedful.engine.batch import Tree, plain, prompt_node
+from heedful.engine.fit import fit
+from heedful.engine.optim import schedule
+from heedful.engine.panel_trees import Shares
+from heedful.engine.randomness import key
+from heedful.engine.train import TrainingConfig, new_optimizer, packed
+from heedful.errors import UserError
+from heedful.losses.supervised import next_token
+from heedful.panels.exchange import Step
+from heedful.panels.panel import Panel
+
+Arm = Literal["panel", "text", "shuffled", "none"]
+ARMS: tuple[Arm, ...] = ("panel", "text", "shuffled", "none")
+
+
+def stories(steps: Sequence[Step]) -> list[list[Step]]:
+    """Steps by story, in order."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.story, []).append(step)
+    return [sorted(row, key=lambda s: s.index) for row in found.values()]
+
+
+def strangers(steps: Sequence[Step], seed: int) -> list[Step]:
+    """The same passages, each with the panel of another story's step that has a plan too."""
+    written = [s for s in steps if s.before.plan]
+    if len({s.story for s in written}) < 2:
+        raise UserError("the shuffled control needs steps of at least two stories: give more stories")
+    found = []
+    for step in written:
+        turn = key("stranger", seed, step.story, step.index) % len(written)
+        while written[turn].story == step.story:
+            turn = (turn + 1) % len(written)
+        other = written[turn].before
+        found.append(Step(step.story, step.index, step.passage, other, step.after))
+    return found
+
+
+def trees_of(
+    arm: Arm,
+    tokenizer: Any,
+    steps: Sequence[Step],
+    shares: Shares,
+    *,
+    seed: int,
+    max_length: int,
+    window: int,
+) -> list[Tree]:
+    """What an arm makes of the steps in one pass."""
+    if arm == "text":
+        found: list[Tree] = []
+        for row in stories(steps):
+            told = [s.passage for s in row]
+            cut = key("cut", seed, row[0].story) % len(told)  # windows begin elsewhere in each pass
+            for part in (told[:cut], told[cut:]):
+                found += [plain(i[:max_length]) for i in panel_trees.windows(tokenizer, part, tokens=window)]
+        return found
+    if arm == "panel":
+        return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)[0]
+    shown = strangers(steps, seed)
+    if arm == "none":
+        shown = [Step(s.story, s.index, s.passage, Panel(lang=s.before.lang), s.after) for s in shown]
+        asked = [panel_trees.dialogue(tokenizer, s, s.before, write=True, update=False) for s in shown]
+        return [Tree(prompt_node(p), (node,)) for p, node in asked]
+    return panel_trees.trees(tokenizer, shown, Shares(1, 0, 0), max_length=max_length, seed=seed)[0]
+
+
+def stream(passes: Iterator[list[Tree]], *, tokens: int, count: int | None, seed: int) -> list[Tree]:
+    """Trees in a fresh order each pass until `tokens` are reached, or `count` trees where that is given."""
+    found: list[Tree] = []
+    size = 0
+    for number, trees in enumerate(passes):
+        for i in shuffled(len(trees), key("study", seed), number):
+            if (len(found) >= count) if count is not None else (size >= tokens):
+                return found
+            found.append(trees[i])
+            size += trees[i].size
+    return found
+
+
+def learn(
+    model: nn.Module, warmup: Sequence[Tree], trees: Sequence[Tree], config: TrainingConfig, name: str
+) -> int:
+    """Fit a model to warm-up texts and then to trees, in the order given; how many tokens it was computed on."""
+    whole = [*warmup, *trees]
+    ends = np.cumsum([t.size for t in whole])
+    cuts = np.flatnonzero(np.diff((ends - 1) // config.tokens_per_step)) + 1
+    order = np.split(np.arange(len(whole)), cuts)
+    factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
+    budget = max(config.token_budget, max(t.size for t in whole))
+    with terminal.progress(name, len(order)) as advance:
+        for step in fit(
+            model,
+            packed(whole, order, budget),
+            next_token,
+            new_optimizer(model, config),
+            learning_rate_factor=factor,
+            max_grad_norm=config.max_grad_norm,
+        ):
+            advance(step.number + 1, f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tok/s")
+    return int(ends[-1])

@@ -1,0 +1,101 @@
+"""Long texts step by step: many stories side by side, from panels, or from the newest text that fits."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from heedful.engine import panel_trees
+from heedful.engine.panel_author import Author, frame_length
+from heedful.engine.policy import Policy
+from heedful.engine.sampler import TokenPrompt
+from heedful.engine.sampling import Sampling
+from heedful.errors import UserError
+from heedful.panels import desk
+from heedful.panels.desk import Desk
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """Where randomness comes in: temperatures of plans, of prose, and of what is said to have changed."""
+
+    plan: float = 1.0
+    prose: float = 0.0
+    update: float = 0.0
+
+
+@dataclass(slots=True)
+class Prompts:
+    """How long the prompts were, a list a kind of request, each with one mean a step."""
+
+    tokens: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, kind: str, lengths: Sequence[int]) -> None:
+        self.tokens.setdefault(kind, []).append(sum(lengths) / len(lengths))
+
+
+def from_panels(
+    author: Author,
+    desks: Sequence[Desk],
+    passages: int,
+    heat: Heat,
+    *,
+    seed: Sequence[Any],
+    panel_tokens: int = 256,
+    max_completion_length: int = 96,
+    prompts: Prompts | None = None,
+) -> Iterator[list[Desk]]:
+    """Yield the desks after each passage. A desk whose plan cannot be read keeps its panel's own, or stops there."""
+    now = list(desks)
+
+    def answers(asks: Sequence[desk.Ask], temperature: float, *where: Any) -> list[str]:
+        if prompts is not None:
+            prompts.add(asks[0].kind, [frame_length(author, a) for a in asks])
+        found = author.answer(
+            asks, temperature=temperature, max_completion_length=max_completion_length, seed=(*seed, *where)
+        )
+        return [texts[0] for texts in found]
+
+    for number in range(passages):
+        now = [desk.fitted(d, author.length, panel_tokens)[0] for d in now]
+        asks = [desk.ask_plan(d, 1, explained=author.explained) for d in now]
+        for i, text in enumerate(answers(asks, heat.plan, number, "plan")):
+            candidates = desk.plans(now[i], [text])
+            plan = candidates[0] if candidates else now[i].panel.plan
+            now[i] = desk.choose(now[i], plan or ("-",))
+        written = answers(
+            [desk.ask_write(d, explained=author.explained) for d in now], heat.prose, number, "write"
+        )
+        told = [text or "-" for text in written]
+        asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(now, told, strict=True)]
+        patches = answers(asks, heat.update, number, "update")
+        now = [desk.written(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
+        yield now
+
+
+def from_text(
+    policy: Policy,
+    openings: Sequence[str],
+    passages: int,
+    windows: Sequence[int],
+    *,
+    temperature: float,
+    seed: Sequence[Any],
+    max_completion_length: int = 96,
+) -> list[list[str]]:
+    """Stories that go on from their own newest text: `windows` says how many tokens of it each step may see.
+
+    A passage ends with its line.
+    """
+    if len(windows) < passages:
+        raise UserError(f"{passages} passages need as many window lengths, not {len(windows)}")
+    now = [[opening] for opening in openings]
+    how = Sampling(max_completion_length, temperature, stop=("\n",))
+    for number in range(passages):
+        asked = [
+            TokenPrompt(str(i), panel_trees.recent(policy.tokenizer, told, tokens=windows[number]))
+            for i, told in enumerate(now)
+        ]
+        found = policy.answer(asked, how, seed=(*seed, number, "text"))
+        for told, answer in zip(now, found, strict=True):
+            told.append(answer.texts[0] or "-")
+    return now

@@ -1,0 +1,215 @@
+"""The seed paper's claim, measured: the same passages from panels, from plain text and from controls."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from heedful.data import atomic, chat, files
+from heedful.data.formats import read_texts
+from heedful.engine import panel_fit, panel_gains, panel_trees
+from heedful.engine.batch import Tree
+from heedful.engine.dialogues import documents
+from heedful.engine.panel_measure import Tokens, measured
+from heedful.engine.panel_trees import Shares
+from heedful.engine.stage import Inputs, Stage
+from heedful.engine.train import TrainingConfig
+from heedful.errors import UserError
+from heedful.nn import hub
+from heedful.panels import requests
+from heedful.panels.exchange import Step, step_of
+from heedful.panels.panel import Panel
+from heedful.stats.intervals import mean_interval
+
+
+class PanelStudyConfig(TrainingConfig):
+    """`data` and `heldout` are files of steps; `epochs` passes of the panel arm set the compute of every arm.
+
+    `fresh` begins from random weights of `model`'s shape; `warmup` are texts that every arm sees first.
+    """
+
+    model: str
+    data: Path
+    heldout: Path
+    warmup: Path | None = None
+    fresh: bool = False
+    seeds: int = Field(3, ge=2, le=20)
+    passages: int = Field(200, gt=1)
+    write: float = Field(1.0, ge=0, le=1)
+    update: float = Field(0.7, ge=0, le=1)
+    plan: float = Field(0.4, ge=0, le=1)
+    read: float = Field(0.5, ge=0, le=1)
+    partial: float = Field(0.4, ge=0, le=1)
+    learning_rate: float = Field(1e-3, gt=0)
+
+
+def main(config: PanelStudyConfig) -> dict[str, Any]:
+    """Train every arm once a seed, each as long; write figures.json and the arms' models to `output`."""
+    inputs: Inputs = {
+        "model": config.model,
+        "data": config.data,
+        "heldout": config.heldout,
+        "warmup": config.warmup,
+    }
+    stage = Stage("panel_study", config, inputs)
+    if (done := stage.finished()) is not None:
+        return done
+    steps, heldout = read_steps(config.data), read_steps(config.heldout)
+    tokenizer = hub.load_tokenizer(config.model)
+    warmup = documents(tokenizer, read_texts(config.warmup), config.max_length) if config.warmup else []
+    asked = [s for s in heldout if s.before.plan][: config.passages]
+    if not asked:
+        raise UserError(
+            f"{config.heldout} has no step whose panel before holds a plan: there is nothing to write"
+        )
+    stage.begin()
+    rows = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        for arm in panel_fit.ARMS:
+            rows.append(one(config, stage.folder, tokenizer, arm, seed, steps, warmup))
+        measured_now = figures(config, stage.folder, tokenizer, seed, heldout, asked)
+        atomic.write_json(stage.folder / f"seed-{seed}.json", measured_now)
+    found = [json.loads((stage.folder / f"seed-{r}.json").read_text("utf-8")) for r in seeds(config)]
+    summary = with_intervals(found)
+    atomic.write_json(stage.folder / "figures.json", {"arms": rows, "figures": summary})
+    return stage.finish(passages=len(asked), figures=summary, arms=rows)
+
+
+def line(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    found = result["figures"]
+    shown = {
+        name: found[name]["value"] for name in ("panel/loss", "text/loss", "gain/panel", "gain/shuffled")
+    }
+    return (
+        f"{result['passages']} held-out passages: {shown['panel/loss']:.3f} nats a token with the panel, "
+        f"{shown['text/loss']:.3f} as plain text ({shown['gain/panel']:.0%} less), shuffled panel "
+        f"{shown['gain/shuffled']:+.1%}"
+    )
+
+
+def read_steps(path: Path) -> list[Step]:
+    """The steps of a file."""
+    return [step_of(row.data, row.where) for row in files.read_rows(path)]
+
+
+def seeds(config: PanelStudyConfig) -> range:
+    """The seeds that are compared."""
+    return range(config.seed, config.seed + config.seeds)
+
+
+def one(
+    config: PanelStudyConfig,
+    folder: Path,
+    tokenizer: Any,
+    arm: panel_fit.Arm,
+    seed: int,
+    steps: Sequence[Step],
+    warmup: Sequence[Tree],
+) -> dict[str, Any]:
+    """Train one arm with one seed, unless its model lies there already, and say what it cost."""
+    place, note = folder / f"{arm}-{seed}", folder / f"{arm}-{seed}.json"
+    if place.is_dir() and note.is_file():
+        return dict(json.loads(note.read_text("utf-8")))
+    budget = round(config.epochs * size(config, tokenizer, steps, seed))
+    shown = None
+    if arm == "none":  # the control's control: as many passages as with a shuffled panel
+        shown = json.loads((folder / f"shuffled-{seed}.json").read_text("utf-8"))["trees"]
+    trees = panel_fit.stream(
+        passes(config, arm, tokenizer, steps, seed), tokens=budget, count=shown, seed=seed
+    )
+    model = hub.fresh_model(config.model, seed=seed) if config.fresh else hub.load_model(config.model)
+    tokens = panel_fit.learn(model, warmup, trees, config, f"{arm} {seed}")
+    with atomic.new_folder(place) as target:
+        hub.save_model(target, model, tokenizer)
+    row = {"arm": arm, "seed": seed, "tokens": tokens, "trees": len(trees)}
+    atomic.write_json(note, row)
+    return row
+
+
+def passes(
+    config: PanelStudyConfig, arm: panel_fit.Arm, tokenizer: Any, steps: Sequence[Step], seed: int
+) -> Iterator[list[Tree]]:
+    """An arm's trees, pass by pass: other parts are drawn in each."""
+    for number in count():
+        yield panel_fit.trees_of(
+            arm,
+            tokenizer,
+            steps,
+            shares(config),
+            seed=seed * 1000 + number,
+            max_length=config.max_length,
+            window=window(config),
+        )
+
+
+def size(config: PanelStudyConfig, tokenizer: Any, steps: Sequence[Step], seed: int) -> int:
+    """How many tokens one pass of the panel arm is computed on."""
+    trees, _ = panel_trees.trees(
+        tokenizer, steps, shares(config), max_length=config.max_length, seed=seed * 1000
+    )
+    return sum(t.size for t in trees)
+
+
+def shares(config: PanelStudyConfig) -> Shares:
+    """How often each part of a step is trained on in the panel arm."""
+    return Shares(config.write, config.update, config.plan, config.read, config.partial)
+
+
+def window(config: PanelStudyConfig) -> int:
+    """How many tokens of plain text stand in one row of the text arm: as many as its window at the test, and more."""
+    return config.max_length - 2
+
+
+def figures(
+    config: PanelStudyConfig,
+    folder: Path,
+    tokenizer: Any,
+    seed: int,
+    heldout: Sequence[Step],
+    asked: Sequence[Step],
+) -> dict[str, float]:
+    """Everything that is measured with one seed's models, as flat names."""
+    model = {arm: hub.load_model(folder / f"{arm}-{seed}") for arm in panel_fit.ARMS}
+    before = [s.before for s in asked]
+    others = [s.before for s in panel_fit.strangers(asked, seed)]
+    empty = [Panel(lang=s.before.lang) for s in asked]
+    rows = {
+        "panel": panel_gains.under(model["panel"], tokenizer, asked, before),
+        "shuffled": panel_gains.under(model["shuffled"], tokenizer, asked, others),
+        "none": panel_gains.under(model["none"], tokenizer, asked, empty),
+        "tested shuffled": panel_gains.under(model["panel"], tokenizer, asked, others),
+        "text": as_text(model["text"], tokenizer, heldout, asked),
+    }
+    found = {f"{name}/{k}": v for name, row in rows.items() for k, v in panel_gains.summary(row).items()}
+    found["gain/panel"] = 1 - found["panel/loss"] / found["text/loss"]
+    found["gain/shuffled"] = 1 - found["shuffled/loss"] / found["none/loss"]
+    found["gain/tested shuffled"] = 1 - found["tested shuffled/loss"] / found["none/loss"]
+    for field, nats in panel_gains.by_field(model["panel"], tokenizer, asked).items():
+        found |= {f"nats/{field}/{k}": v for k, v in nats.items()}
+    return found | panel_gains.leaks(tokenizer, asked, {n: rows[n] for n in ("panel", "text", "none")})
+
+
+def as_text(model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step]) -> list[Tokens]:
+    """The passages after as much of the story's own text as the panel's prompt has tokens."""
+    told = {row[0].story: [s.passage for s in row] for row in panel_fit.stories(heldout)}
+    place = {(s.story, s.index): n for row in panel_fit.stories(heldout) for n, s in enumerate(row)}
+    contexts = []
+    for step in asked:
+        room = len(chat.render_prompt(tokenizer, requests.write(step.before, step.condition)))
+        earlier = told[step.story][: place[step.story, step.index]]
+        contexts.append(panel_trees.recent(tokenizer, earlier, tokens=room))
+    return measured(model, tokenizer, contexts, [s.passage for s in asked])
+
+
+def with_intervals(rows: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Each figure's mean over the seeds with Student's 95 % interval."""
+    found = {}
+    for name in rows[0]:
+        e = mean_interval(np.asarray([row[name] for row in rows]))
+        found[name] = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
+    return found

@@ -1,0 +1,268 @@
+"""Write a long text step by step in the terminal: panel beside text, plans to choose from, nothing ever lost."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich.columns import Columns
+from rich.console import Console
+from rich.panel import Panel as Box
+from rich.text import Text
+
+from heedful.data import atomic, files, formats
+from heedful.engine.panel_author import Author, frame_length, open_author
+from heedful.engine.stage import Stage, StageConfig
+from heedful.errors import UserError
+from heedful.panels import book, desk, exchange, text
+from heedful.panels.desk import Ask, Desk
+from heedful.panels.panel import Panel, clean
+from heedful.types import Lang
+
+HELP = (
+    "number: take that plan   text: your own plan, lines parted by ';'   n: other plans   e FIELD: edit a field   "
+    "l FIELD: lock or unlock it   b: back   g N: go to step N   q: save and leave"
+)
+
+
+class WriteConfig(StageConfig):
+    """`model` writes, in this process or behind `server`. One begins from `premise`, `outline`, `text` or `panel`.
+
+    `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. With `steps` the model
+    takes its own first plan so many times and nothing is asked. `consent` keeps choices as judgements.
+    """
+
+    model: str
+    server: str = ""
+    title: str = "Untitled"
+    premise: str = ""
+    outline: Path | None = None
+    text: Path | None = None
+    panel: Path | None = None
+    lang: Lang = "en"
+    condition: str = ""
+    consent: bool = False
+    steps: int = Field(0, ge=0)
+    plans: int = Field(3, ge=1, le=9)
+    plan_temperature: float = Field(1.0, ge=0)
+    prose_temperature: float = Field(0.0, ge=0)
+    panel_tokens: int = Field(256, gt=0)
+    max_completion_length: int = Field(160, gt=0)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the person did: the desk as it is now, and whether its plan is to be written."""
+
+    story: Desk
+    write: bool = False
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """How a session talks to the person: a question gives a line, something is shown."""
+
+    ask: Callable[[str], str]
+    show: Callable[[Any], None]
+
+
+def main(config: WriteConfig) -> dict[str, Any]:
+    """Write on, and save story.json after every step; at the end story.md, story.epub and steps.jsonl too."""
+    stage = Stage("write", config, {})
+    author = open_author(config.model, config.server)
+    console = Console(highlight=False)
+    terminal = Terminal(lambda question: console.input(Text(question)), console.print)
+    story = begun(config, author, stage.folder / "story.json")
+    story, lengths = session(config, author, story, terminal, lambda now: save(stage.folder, now))
+    export(stage.folder, story)
+    told = desk.passages(story)
+    return {
+        "passages": len(told),
+        "words": sum(map(book.words, told)),
+        "most_prompt_tokens": max(lengths, default=0),
+        "judgements": len(desk.judgements(story)),
+        "seconds": 0.0,
+    }
+
+
+def line(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    return (
+        f"{result['passages']} passages, {result['words']} words, prompts of at most "
+        f"{result['most_prompt_tokens']} tokens, {result['judgements']} judgements"
+    )
+
+
+def begun(config: WriteConfig, author: Author, saved: Path) -> Desk:
+    """The story that lies there, or a new one from what the settings give."""
+    if config.resume and saved.is_file():
+        return desk.from_json(loaded(saved), str(saved))
+    panel = Panel(lang=config.lang)
+    if config.panel is not None:
+        panel = exchange.from_json(loaded(config.panel), str(config.panel))
+    if config.premise:
+        panel = panel.with_field("goals", (*panel.goals, clean(config.premise)))
+    if config.outline is not None:
+        lines = tuple(
+            clean(t) for row in formats.read_texts(config.outline) for t in row.split("\n") if clean(t)
+        )
+        panel = panel.with_field("future", lines)
+    story = desk.begin(config.title, panel, consent=config.consent, condition=config.condition)
+    if config.text is not None:
+        for passage in book.split("\n\n".join(formats.read_texts(config.text))):
+            story = taken_in(config, author, story, passage)
+    if story.panel == Panel(lang=config.lang):
+        raise UserError(
+            "there is nothing to begin from: give premise=..., outline=FILE, text=FILE or panel=FILE"
+        )
+    return story
+
+
+def loaded(path: Path) -> Any:
+    """The JSON of a file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def session(
+    config: WriteConfig, author: Author, story: Desk, terminal: Terminal, saved: Callable[[Desk], None]
+) -> tuple[Desk, list[int]]:
+    """Plan, write, update, until the person leaves or `steps` are done; also how many tokens each prompt had."""
+    lengths: list[int] = []
+    done = 0
+    while not config.steps or done < config.steps:
+        story, note = desk.fitted(story, author.length, config.panel_tokens)
+        if note:
+            terminal.show(Text(note))
+        candidates = planned(config, author, story, lengths)
+        if config.steps:
+            if not candidates:
+                raise UserError(
+                    "the model gave no plan that can be read: choose another model, or write with a person"
+                )
+            decision: Decision | None = Decision(desk.choose(story, candidates[0]), True)
+        else:
+            terminal.show(page(story))
+            decision = decided(story, candidates, terminal)
+        if decision is None:
+            break
+        story = decision.story
+        if decision.write:
+            written = passage(config, author, story, lengths)
+            story = taken_in(config, author, story, written, lengths)
+            done += 1
+        saved(story)
+    return story, lengths
+
+
+def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> list[tuple[str, ...]]:
+    """Candidate plans: the panel's own first, if it has one."""
+    ask = desk.ask_plan(story, config.plans, explained=author.explained)
+    found = desk.plans(story, asked(config, author, story, ask, config.plan_temperature, lengths))
+    return list(dict.fromkeys(([story.panel.plan] if story.panel.plan else []) + found))
+
+
+def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
+    """The passage that the plan tells."""
+    ask = desk.ask_write(story, explained=author.explained)
+    return asked(config, author, story, ask, config.prose_temperature, lengths)[0]
+
+
+def taken_in(
+    config: WriteConfig, author: Author, story: Desk, written: str, lengths: list[int] | None = None
+) -> Desk:
+    """The story with a passage, and with what the model says that it changed."""
+    ask = desk.ask_update(story, written, explained=author.explained)
+    return desk.written(story, written, asked(config, author, story, ask, 0.0, lengths)[0])
+
+
+def asked(
+    config: WriteConfig, author: Author, story: Desk, ask: Ask, temperature: float, lengths: list[int] | None
+) -> tuple[str, ...]:
+    """The model's answers; the number of steps so far seeds them, so that a branch is another draw."""
+    if lengths is not None:
+        lengths.append(frame_length(author, ask))
+    seed = (config.seed, "write", len(story.turns), ask.kind)
+    limit = config.max_completion_length
+    (texts,) = author.answer([ask], temperature=temperature, max_completion_length=limit, seed=seed)
+    return texts
+
+
+def decided(story: Desk, candidates: list[tuple[str, ...]], terminal: Terminal) -> Decision | None:
+    """What the person does next: the desk with a plan chosen, or edited, or elsewhere; None to leave."""
+    for number, plan in enumerate(candidates, 1):
+        terminal.show(Text(f"{number}  {'; '.join(plan)}"))
+    try:
+        said = terminal.ask("plan> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return None
+    word, _, rest = said.partition(" ")
+    try:
+        if word == "q":
+            return None
+        if word == "?":
+            terminal.show(Text(HELP))
+        moves: dict[str, Callable[[], Desk]] = {
+            "": lambda: story,
+            "n": lambda: story,
+            "?": lambda: story,
+            "b": lambda: desk.back(story),
+            "g": lambda: desk.go(story, int(rest) if rest.isdigit() else -1),
+            "l": lambda: desk.lock(story, rest, rest not in story.locked),
+            "e": lambda: edited(story, rest, terminal),
+        }
+        if word in moves:
+            return Decision(moves[word]())
+        if said.isdigit():
+            if not 1 <= int(said) <= len(candidates):
+                raise UserError(f"there are plans 1 to {len(candidates)}")
+            return Decision(desk.choose(story, candidates[int(said) - 1], candidates), True)
+        return Decision(desk.choose(story, said.split(";"), candidates), True)
+    except UserError as error:
+        terminal.show(Text(str(error)))
+        return Decision(story)
+
+
+def edited(story: Desk, name: str, terminal: Terminal) -> Desk:
+    """Ask for all lines of a field anew; an entry is written NAME: STATE."""
+    field = desk.known_field(name)
+    word = text.WORDS[story.panel.lang]
+    terminal.show(Text("\n".join(text.lines(story.panel, field))))
+    lines = []
+    while said := clean(terminal.ask(f"{field} (empty line ends)> ")):
+        lines.append(f"{word.field[field]}{word.after_field}{said}")
+    fresh = text.parse("\n".join(lines), story.panel.lang)
+    return desk.edit(story, story.panel.with_field(field, getattr(fresh, field)))
+
+
+def page(story: Desk) -> Any:
+    """Panel beside text, and what speaks against it."""
+    told = "\n\n".join(desk.passages(story)[-3:]) or "(nothing is written yet)"
+    marks = "".join(f"\n! {why}" for why in desk.warnings(story))
+    locked = f"locked: {', '.join(story.locked)}" if story.locked else None
+    return Columns(
+        [
+            Box(Text(text.render(story.panel)), title=f"panel, step {story.at}", subtitle=locked, width=44),
+            Box(Text(told + marks), title=Text(story.title), width=72),
+        ]
+    )
+
+
+def save(folder: Path, story: Desk) -> None:
+    """The whole desk as story.json."""
+    atomic.write_json(folder / "story.json", desk.to_json(story))
+
+
+def export(folder: Path, story: Desk) -> None:
+    """The story in every form."""
+    save(folder, story)
+    atomic.write_text(folder / "story.md", book.markdown(story))
+    atomic.write_bytes(folder / "story.epub", book.epub(story.title, desk.passages(story), story.panel.lang))
+    files.write_jsonl(folder / "steps.jsonl", map(exchange.step_row, book.steps(story, story.title)))
+    found = desk.judgements(story)
+    if found:
+        formats.write_preferences(folder / "judgements.jsonl", found)

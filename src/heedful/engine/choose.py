@@ -25,10 +25,13 @@ class Chosen(NamedTuple):
     behavior_logp: Tensor | None
 
 
-def choose(logits: Tensor, uniforms: Tensor, how: Sampling, used: Used | None = None) -> Chosen:
-    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`."""
+def choose(
+    logits: Tensor, uniforms: Tensor, how: Sampling, used: Used | None = None, bias: Tensor | None = None
+) -> Chosen:
+    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`; `bias` [B, V] is added."""
     logits = logits.float()
     changed = logits if used is None else penalise(logits, how, used)
+    changed = changed if bias is None else changed + bias
     if how.temperature == 0:
         token = changed.argmax(-1)
         logp = _of(logits.log_softmax(-1), token)

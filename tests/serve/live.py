@@ -74,7 +74,9 @@ class Live:
 @contextmanager
 def serving(**settings: Any) -> Iterator[Live]:
     """Serve what the settings say on a free port."""
-    config = ServeConfig(**{"api_key": KEY, "max_completion_length": 400, "rate": 1e6, "burst": 10**6, **settings})
+    config = ServeConfig(
+        **{"api_key": KEY, "max_completion_length": 400, "rate": 1e6, "burst": 10**6, **settings}
+    )
     metrics = Metrics()
     engine = LocalEngine(config, metrics)
     with socket.socket() as listener:

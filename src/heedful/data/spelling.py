@@ -14,7 +14,9 @@ class Writer:
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self._tokenizer, self._stop = tokenizer, tuple(stop)
         self._ids: list[int] = []
-        self._from = self._read = 0  # text is decoded from `_from`, of which tokens before `_read` were given out
+        self._from = self._read = (
+            0  # text is decoded from `_from`, of which tokens before `_read` were given out
+        )
         self._held = ""
         self.stopped = False
 

@@ -97,7 +97,9 @@ class _Batch:
 
     def _draw(self, logits: Tensor, where: slice) -> None:
         rows = self.rows
-        request, slot, sample, written = (x[where] for x in (self.request, rows.slot, rows.sample, rows.written))
+        request, slot, sample, written = (
+            x[where] for x in (self.request, rows.slot, rows.sample, rows.written)
+        )
         used = None if self.counts is None else self.counts.used(slot, sample)
         token, logp, behavior_logp = choose(logits, uniform(rows.key[where], written), self.how, used)
         self.tokens[request, sample, written] = token

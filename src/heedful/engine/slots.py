@@ -43,7 +43,7 @@ class Slots:
     def join_beside(self, source: int, keys: Sequence[int]) -> Tensor:
         """Copy the prompt of slot `source` into a free slot for each key, with one row there; their slots."""
         slots = torch.tensor([self.free.pop() for _ in keys])
-        self.prompt_length[slots] = self.prompt_length[source]
+        self.prompt_length[slots] = int(self.prompt_length[source])
         self.cache.copy(source, slots)
         self._add(slots, [[key] for key in keys])
         return slots
@@ -61,9 +61,7 @@ class Slots:
     def step(self) -> Tensor:
         """Run the model on every row's last token; the logits [B, V] of what follows."""
         written = self.written - 1
-        return decode(
-            self.model, self.cache, self.prompt_length, self.slot, self.sample, self.token, written
-        )
+        return decode(self.model, self.cache, self.prompt_length, self.slot, self.sample, self.token, written)
 
     def put(self, where: slice, token: Tensor) -> None:
         """Write the tokens that were drawn for these rows."""

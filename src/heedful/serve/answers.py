@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heedful.engine.sampler import shown
+from heedful.engine.sampling import Sampling
 from heedful.serve.asking import Plan
 from heedful.serve.backend import Answering, Backend
 from heedful.serve.errors import ApiError
@@ -37,7 +39,7 @@ async def collect(answering: Answering, plan: Plan) -> list[Answer]:
     answers = [Answer() for _ in plan.asks]
     async for pieces in answering:
         for piece in pieces:
-            answers[piece.index].take(piece)
+            answers[piece.answer].take(piece)
     check_grammars(plan)
     return answers
 
@@ -54,7 +56,7 @@ async def rewarded(
 ) -> None:
     """Score answers by a reward model, as it would score them in training."""
     prompt = Prompt("", tuple(messages))
-    texts = [a.text for a in answers]
+    texts = [shown(a.text, Sampling()) for a in answers]
     scores: list[float] = await backend.reward(name, lambda model: model.scores([prompt], [texts])[0])
     for answer, score in zip(answers, scores, strict=True):
         answer.reward = score
@@ -88,7 +90,10 @@ def reward_name(backend: Backend, name: str | None) -> str:
     if name is None or name not in backend.rewards:
         known = ", ".join(backend.rewards) or "none"
         raise ApiError(
-            f"there is no reward model '{name}' here; there is: {known}", 404, param="reward", code="model_not_found"
+            f"there is no reward model '{name}' here; there is: {known}",
+            404,
+            param="reward",
+            code="model_not_found",
         )
     return name
 

@@ -46,9 +46,7 @@ def build(config: ServeConfig, backend: Backend, metrics: Metrics, keys: list[st
         app.include_router(part.router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     buckets = Buckets(config.rate, config.burst)
-    app.add_middleware(
-        Guard, keys=Keyring(keys), buckets=buckets, metrics=metrics, max_body=config.max_body
-    )
+    app.add_middleware(Guard, keys=Keyring(keys), buckets=buckets, metrics=metrics, max_body=config.max_body)
     return app
 
 

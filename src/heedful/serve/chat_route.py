@@ -126,8 +126,8 @@ class Talk:
         async for pieces in answering:
             by_answer: dict[int, list[Piece]] = {}
             for piece in pieces:
-                by_answer.setdefault(piece.index, []).append(piece)
-                found[piece.index].take(piece)
+                by_answer.setdefault(piece.answer, []).append(piece)
+                found[piece.answer].take(piece)
             for index, part in by_answer.items():
                 delta = {} if index in opened else {"role": "assistant"}
                 opened.add(index)

@@ -52,7 +52,8 @@ class _Nothing:
     """No answers."""
 
     async def __aiter__(self) -> AsyncIterator[list[Piece]]:
-        for pieces in ():
+        nothing: tuple[list[Piece], ...] = ()
+        for pieces in nothing:
             yield pieces
 
 
@@ -103,7 +104,11 @@ class Going:
         end = answer.end or "length"
         choice = {"index": index, "text": before + answer.text, "finish_reason": end, "logprobs": None}
         if self.body.logprobs is not None:
-            tokens, logps, tops = list(answer.tokens), list[float | None](answer.logps), list[Any](answer.tops)
+            tokens, logps, tops = (
+                list(answer.tokens),
+                list[float | None](answer.logps),
+                list[Any](answer.tops),
+            )
             if told is not None:
                 tokens = [*prompt, *tokens]
                 logps = [None, *(t.logp for t in told), *logps]
@@ -156,7 +161,7 @@ class Going:
         offsets = [0] * len(found)
         async for pieces in answering:
             for piece in pieces:
-                found[piece.index].take(piece)
+                found[piece.answer].take(piece)
                 yield self._framed([self._piece(piece, offsets)])
         for index, answer in enumerate(found):
             end = answer.end or "length"
@@ -166,10 +171,10 @@ class Going:
             yield {**self._framed([]), "usage": counted}
 
     def _piece(self, piece: Piece, offsets: list[int]) -> dict[str, Any]:
-        choice = {"index": piece.index, "text": piece.text, "finish_reason": None, "logprobs": None}
+        choice = {"index": piece.answer, "text": piece.text, "finish_reason": None, "logprobs": None}
         if self.body.logprobs is not None:
-            told = self._logprobs([piece.token], [piece.logp], [piece.top], offsets[piece.index])
-            offsets[piece.index] += len(told["tokens"][0])
+            told = self._logprobs([piece.token], [piece.logp], [piece.top], offsets[piece.answer])
+            offsets[piece.answer] += len(told["tokens"][0])
             choice["logprobs"] = told
         if self.body.return_token_ids:
             choice["token_ids"] = [piece.token]

@@ -11,11 +11,11 @@ from heedful.engine.precision import Precision
 class ServeConfig(BaseModel):
     """`model` is a folder or hub name, and `name` what clients call it (default: the folder's name).
 
-    `models` are further models, `adapters` LoRA folders of peft on `model`, `reward` a reward model's folder or several
-    by name. `api_key` (or HEEDFUL_API_KEY) is the one key; without it the keys are the lines of `key_file`, which is made at the first
-    start. Prompt and answer have at most `max_length` tokens together, the answer at most `max_completion_length`;
-    `slots` answers are written at once a model, `queue` more may wait. Each key may send `burst` requests at once and
-    `rate` a second. With `watch`, a model whose folder was replaced is loaded again.
+    `models` are further models, `adapters` LoRA folders of peft on `model`, `reward` a reward model's folder or
+    several by name. `api_key` (or HEEDFUL_API_KEY) is the one key; without it the keys are the lines of `key_file`,
+    which is made at the first start. Prompt and answer have at most `max_length` tokens together, the answer at most
+    `max_completion_length`; `slots` answers are written at once a model, `queue` more may wait. Each key may send
+    `burst` requests at once and `rate` a second. With `watch`, a model whose folder was replaced is loaded again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

@@ -24,9 +24,7 @@ _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-sto
 class Guard:
     """ASGI middleware. Plain, since Starlette's own base class hides when a client leaves."""
 
-    def __init__(
-        self, app: App, *, keys: Keyring, buckets: Buckets, metrics: Metrics, max_body: int
-    ) -> None:
+    def __init__(self, app: App, *, keys: Keyring, buckets: Buckets, metrics: Metrics, max_body: int) -> None:
         self.app, self.keys, self.buckets, self.metrics, self.max_body = app, keys, buckets, metrics, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,7 +24,9 @@ def keys_of(file: Path) -> tuple[list[str], bool]:
             created = True
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the key file '{file}' cannot be used ({error}): give api_key or key_file") from error
+        raise UserError(
+            f"the key file '{file}' cannot be used ({error}): give api_key or key_file"
+        ) from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or any(len(k) < 16 or not k.isascii() or not k.isprintable() or " " in k for k in keys):
         raise UserError(f"'{file}' must hold keys of 16 characters or more, one a line, without spaces")
@@ -57,9 +59,7 @@ class Keyring:
 class Buckets:
     """A token bucket for each key: `burst` requests at once, and `rate` more a second."""
 
-    def __init__(
-        self, rate: float, burst: int, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, rate: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
         self._levels: dict[int, tuple[float, float]] = {}
 

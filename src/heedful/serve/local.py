@@ -102,7 +102,7 @@ class LocalEngine:
     def submit(self, model: str, asks: Sequence[Ask], stop: Sequence[str] = ()) -> Ticket:
         return self.worker.submit(model, asks, stop)
 
-    def cancel(self, answering: Ticket) -> None:
+    def cancel(self, answering: Any) -> None:
         self.worker.cancel(answering)
 
     async def logps(self, model: str, texts: Sequence[Sequence[int]], top: int) -> list[list[TokenLogp]]:

@@ -35,7 +35,9 @@ class Drawing(Body):
     stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=16)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=300)] | None = None
+    logit_bias: (
+        Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=300)] | None
+    ) = None
     stream: bool | None = None
     stream_options: "StreamOptions | None" = None
     user: Annotated[str, StringConstraints(max_length=256)] | None = None
@@ -110,7 +112,9 @@ class ChatRequest(Drawing):
     response_format: ResponseFormat | None = None
     condition: Annotated[str, StringConstraints(max_length=4096)] | None = None
     panel: Text | Annotated[list[PanelPart], Field(max_length=64)] | None = None
-    metadata: Annotated[dict[str, Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] | None = None
+    metadata: (
+        Annotated[dict[str, Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] | None
+    ) = None
     store: Literal[False] | None = None
 
 

@@ -34,9 +34,9 @@ class Failed(Exception):
 
 
 class Piece(NamedTuple):
-    """What a token added to the answer `index`: text that is certain, and why the answer ended, if it did."""
+    """What a token added to an answer, by its number: text that is certain, and why it ended, if it did."""
 
-    index: int
+    answer: int
     text: str
     token: int
     end: End

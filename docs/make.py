@@ -28,6 +28,7 @@ from heedful.bench.config import BenchConfig
 from heedful.engine.stage import StageConfig
 from heedful.engine.train import TrainingConfig
 from heedful.losses import bind
+from heedful.serve.config import ServeConfig
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "heedful"
@@ -129,6 +130,8 @@ def config_of(verb: str) -> type[BaseModel] | None:
         return loop.LoopConfig
     if verb == "bench":
         return BenchConfig
+    if verb == "serve":
+        return ServeConfig
     if verb == "selfcheck":
         return stage_config(verb)
     return stage_config(verb) if verb in cli.HELP else None

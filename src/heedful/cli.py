@@ -208,6 +208,36 @@ def bench(
     measure(config)
 
 
+@app.command()
+def serve(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A model's folder, and settings: key=value ...", metavar="[MODEL] [KEY=VALUE]..."
+        ),
+    ] = None,
+    reward: Annotated[str, typer.Option(help="A reward model's folder: scores, ranks, best-of-n.")] = "",
+    engine: Annotated[str, typer.Option(help="heedful or vllm.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Serve a model, a reward model or both: OpenAI's API, with a key."""
+    from heedful import settings
+    from heedful.serve.config import ServeConfig
+
+    given = list(words or [])
+    model = {"model": given.pop(0)} if given and "=" not in given[0] else {}
+    asked = {name: value for name, value in (("reward", reward), ("engine", engine)) if value}
+    config = settings.build(ServeConfig, settings.merge(settings.parse(given), model | asked), what="serve")
+    if dry_run:
+        typer.echo(config.model_dump_json(indent=1, exclude={"api_key"}))
+        return
+    from heedful.engine import process
+    from heedful.serve.main import main as listen
+
+    process.prepare()
+    listen(config)
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

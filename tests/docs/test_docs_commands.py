@@ -30,8 +30,8 @@ def check_heedful(verb: str, words: list[str]) -> None:
             next(given)
     if verb in ("inspect", "doctor"):
         return
-    if verb == "selfcheck":
-        plain.pop(0)
+    if verb in ("selfcheck", "serve"):
+        plain = plain[1:] if plain and "=" not in plain[0] else plain
     elif verb not in ("demo", "bench"):
         recipes.find(plain.pop(0))
     settings.check(docs_kit.generator().config_of(verb), settings.parse(plain), what=verb)

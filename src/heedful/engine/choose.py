@@ -26,17 +26,12 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    logits: Tensor,
-    uniforms: Tensor,
-    how: Sampling,
-    used: Used | None = None,
-    allowed: Tensor | None = None,
+    logits: Tensor, uniforms: Tensor, how: Sampling, used: Used | None = None, bias: Tensor | None = None
 ) -> Chosen:
-    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`, a grammar says `allowed`."""
+    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`; `bias` [B, V] is added."""
     logits = logits.float()
     changed = logits if used is None else penalise(logits, how, used)
-    if allowed is not None:
-        changed = changed.masked_fill(~allowed, -torch.inf)
+    changed = changed if bias is None else changed + bias
     if how.temperature == 0:
         token = changed.argmax(-1)
         logp = _of(logits.log_softmax(-1), token)

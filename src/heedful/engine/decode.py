@@ -42,6 +42,12 @@ class Cache:
             self.answer[index] = (_zeros(answer, like), _zeros(answer, like))
         return self.prompt[index], self.answer[index]
 
+    def copy(self, source: int, slots: Tensor) -> None:
+        """Give these slots the prompt of slot `source` too."""
+        for layer in self.prompt.values():
+            for stored in layer:
+                stored[slots] = stored[source].clone()
+
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Zeros of the type of `like`. On a CPU the system hands out zeroed pages when they are first touched: most
@@ -99,8 +105,10 @@ class _Grid:
     def __init__(
         self, cache: Cache, prompt_length: Tensor, slot: Tensor, sample: Tensor, written: Tensor
     ) -> None:
-        self.slots, self.samples = cache.slots, cache.samples
+        # Free slots above those in use cost nothing.
+        self.slots, self.samples = int(slot.max()) + 1, cache.samples
         self.slot, self.sample, self.written = slot, sample, written
+        prompt_length = prompt_length[: self.slots]
         self.room = int(written.max()) + 1
         self.prompt_room = int(prompt_length[slot].max())
         slots, samples = self.slots, self.samples
@@ -146,8 +154,8 @@ class _Grid:
             by_slot = rows.new_zeros(slots, samples, kv_heads, repeat, width)
             by_slot[self.slot, self.sample] = rows
         by_slot = by_slot.transpose(1, 2)  # [slots, kv heads, samples, repeat, D]
-        pk, pv = pk[:, :, : self.prompt_room], pv[:, :, : self.prompt_room]
-        ak, av = ak[:, :, :, : self.room], av[:, :, :, : self.room]
+        pk, pv = pk[:slots, :, : self.prompt_room], pv[:slots, :, : self.prompt_room]
+        ak, av = ak[:slots, :, :, : self.room], av[:slots, :, :, : self.room]
         on_prompt = by_slot.reshape(slots, kv_heads, samples * repeat, width) @ pk.transpose(-1, -2)
         on_own = by_slot @ ak.transpose(-1, -2)
         scores = torch.cat([on_prompt.view(slots, kv_heads, samples, repeat, -1), on_own], -1).float()

@@ -57,29 +57,35 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        begun = False
+        begun, meter = False, _Meter(receive, limit_of(scope["path"]))
 
         async def send_guarded(message: Message) -> None:
             nonlocal begun
-            if message["type"] == "http.response.start":
+            # A framework may take the end of a body that is too large for its own kind of fault.
+            if meter.over and not begun:
                 begun = True
+                await _answer(send_plain, 413, "too_large")
+            if meter.over:
+                return
+            begun = True
+            await send_plain(message)
+
+        async def send_plain(message: Message) -> None:
+            if message["type"] == "http.response.start":
                 message = {**message, "headers": self._with_headers(message.get("headers", []))}
             await send(message)
 
         refusal = self._refusal(scope)
         if refusal:
-            await _answer(send_guarded, *refusal)
+            await _answer(send_plain, *refusal)
             return
-        limit = UPLOAD_LIMIT if scope["path"].startswith(UPLOADS) else BODY_LIMIT
         try:
-            await self._app(scope, _limited(receive, limit), send_guarded)
-        except TooLarge:
+            await self._app(scope, meter.receive, send_guarded)
+        except Exception as trouble:
+            if not isinstance(trouble, TooLarge):
+                log.exception("%s %s failed", scope["method"], scope["path"])
             if not begun:
-                await _answer(send_guarded, 413, "too_large")
-        except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            if not begun:
-                await _answer(send_guarded, 500, "fault")
+                await _answer(send_plain, *((413, "too_large") if meter.over else (500, "fault")))
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -91,8 +97,7 @@ class Guard:
             if headers.get(b"sec-fetch-site", "same-origin") != "same-origin":
                 return 403, "wrong_origin"
         length = headers.get(b"content-length", "0")
-        limit = UPLOAD_LIMIT if scope["path"].startswith(UPLOADS) else BODY_LIMIT
-        if not (length.isascii() and length.isdigit()) or int(length) > limit:
+        if not (length.isascii() and length.isdigit()) or int(length) > limit_of(scope["path"]):
             return 413, "too_large"
         return None
 
@@ -105,18 +110,27 @@ class Guard:
         return [*kept, *((name, value) for name, value in extra if name not in names)]
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    read = 0
+class _Meter:
+    """Reads a body until it is larger than its limit."""
 
-    async def counted() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._left = receive, limit
+
+    @property
+    def over(self) -> bool:
+        return self._left < 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self.over:
             raise TooLarge
         return message
 
-    return counted
+
+def limit_of(path: str) -> int:
+    """The largest body, in bytes, that a path takes."""
+    return UPLOAD_LIMIT if path.startswith(UPLOADS) else BODY_LIMIT
 
 
 async def _answer(send: Send, status: int, code: str) -> None:

@@ -11,7 +11,8 @@ export function question(assignment, { changed }) {
   const side = (value) => (value > 0 ? "A" : "B");
   const options = STRENGTHS.map((value) => ({
     value,
-    label: value === 0 ? "=" : side(value).repeat(1) + "›".repeat(Math.abs(value)),
+    label: t(`strength_short_${Math.abs(value)}`),
+    short: value === 0 ? "=" : side(value) + "›".repeat(Math.abs(value)),
     title: value === 0 ? t("strength_0") : t(`strength_${Math.abs(value)}`, { letter: side(value) }),
     tone: value === 0 ? "even" : value > 0 ? "left" : "right",
   }));

@@ -87,8 +87,8 @@ export function ranking(assignment, changed) {
     const index = current;
     places.set(index, place);
     change(order.placed(tiers, places), index, true);
-    // On to the next answer by letter that has no place yet.
-    const next = [...items.keys()].find((other) => !places.has(other));
+    // On to the next answer that has no place yet.
+    const next = order.flat(tiers).find((other) => !places.has(other));
     if (next !== undefined) pick(next);
   }
 
@@ -144,6 +144,6 @@ export function ranking(assignment, changed) {
     words: { "1 … 9": "key_place", "↑ ↓": "key_move", "Shift+↑ Shift+↓": "key_shift", "= T": "key_tie" },
     tiers: () => tiers.map((tier) => [...tier].sort((a, b) => a - b)),
     set(given) { tiers = given.map((tier) => [...tier]); places = new Map(); draw(); pick(order.flat(tiers)[0], false); },
-    focus() { places = new Map(); pick(0); },
+    focus() { places = new Map(); pick(order.flat(tiers)[0]); },
   };
 }

@@ -201,6 +201,8 @@ outbox.watch((number) => {
 });
 document.getElementById("send-now").addEventListener("click", outbox.flush);
 
+if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".side details").open = false;
+
 // A reply that a reload interrupted is sent before anything new is asked for.
 await outbox.flush();
 await next();

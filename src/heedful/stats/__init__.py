@@ -28,7 +28,7 @@ from heedful.stats.intervals import (
     win_rate,
 )
 from heedful.stats.labels import Label, Labels, count_table, encode, latest, matrix_labels, scores, votes
-from heedful.stats.qualify import Qualification, qualify
+from heedful.stats.qualify import Qualification, qualify, verdict
 from heedful.stats.strength import BradleyTerry, bradley_terry, elo, elo_points, win_table
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "percent_agreement",
     "qualify",
     "scores",
+    "verdict",
     "vote_agreement",
     "votes",
     "wilson",

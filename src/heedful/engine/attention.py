@@ -8,6 +8,7 @@ variants that the flash kernel lacks (soft-capping, sinks, a window shorter than
 
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -27,8 +28,11 @@ KEYWORD = "heedful_rows"
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
-# Without matrix tiles the kernel's backward takes twice as long in bf16 as in fp32 (its forward does not).
-_BF16_IS_SLOW = not torch.cpu._is_amx_tile_supported()
+# The kernel's backward is slower in bf16 than in fp32 (its forward is not): without matrix tiles always, and with them
+# for short segments, since it has a fixed cost of about 1 ms a call. They meet at about 700 rows of width 48, 500 of
+# width 64 and 220 of width 128 (docs/performance.md).
+_BF16_PAYS_FROM = 2**15 if torch.cpu._is_amx_tile_supported() else None
+"""Rows times width of a segment."""
 
 
 class Rows(Protocol):
@@ -191,10 +195,14 @@ class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *saved, logsum = ctx.saved_tensors
-        q, k, v, out, grad = (x.float() if _BF16_IS_SLOW else x for x in (*saved, grads[0]))
+        given = (*saved, grads[0])
+        in_fp32 = cache(lambda: tuple(x.float() for x in given))
 
         def part(rows: tuple[int, int], columns: tuple[int, int], causal: bool) -> tuple[Tensor, ...]:
             lse = logsum[:, :, rows[0] : rows[1]].contiguous()
+            size = (rows[1] - rows[0]) * saved[0].shape[-1]
+            short = _BF16_PAYS_FROM is None or size < _BF16_PAYS_FROM
+            q, k, v, out, grad = in_fp32() if short else given
             result: tuple[Tensor, ...] = _flash_backward(
                 _cut(grad, rows),
                 _cut(q, rows),

@@ -13,6 +13,7 @@ from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
 from heedful.engine.choose import truncate
 from heedful.engine.head import linear_head
+from heedful.engine.kernels.patch import use_fused
 from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.engine.sampling import Sampling
 from heedful.losses import bind
@@ -40,6 +41,7 @@ def use_packed_attention(model: Any) -> None:
         before = part.config._attn_implementation
         if _probe(part) != part.config.get_text_config().num_hidden_layers:
             use_padding(part, before)
+        use_fused(part)
         for inner in part.modules():
             if hasattr(inner, "set_attn_implementation"):
                 inner.heedful_packed = True

@@ -1,4 +1,4 @@
-"""The decode kernel, built once for these tests in a cache folder of their own."""
+"""The compiled kernels, built once for these tests in a cache folder of their own."""
 
 import ctypes
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     """The kernel, in use by this process for the test."""
     monkeypatch.setenv("HEEDFUL_CACHE", str(cache))
     library.place.cache_clear()
-    found = library.decode()
+    found = library.built()
     assert found is not None
     return found
 

@@ -42,7 +42,7 @@ def test_the_kernel_can_be_turned_off_and_that_is_not_complained_about(
 ) -> None:
     restarted(monkeypatch)
     monkeypatch.setenv("HEEDFUL_KERNELS", "0")
-    assert library.decode() is None
+    assert library.built() is None
     assert not caplog.records
 
 
@@ -53,10 +53,10 @@ def test_a_kernel_that_is_built_while_a_run_lasts_is_not_used_by_it(
     shutil.copytree(cache, no_kernel)
     library._loaded.cache_clear()
     assert library.available() != library.TORCH
-    assert library.decode() is None, "the process that runs goes on as it was"
+    assert library.built() is None, "the process that runs goes on as it was"
     restarted(monkeypatch)
     stage(tmp_path / "rl").begin()
-    assert library.decode() is None, "and so does the one that resumes"
+    assert library.built() is None, "and so does the one that resumes"
     stage(tmp_path / "rl").finish()
     restarted(monkeypatch)
     assert stage(tmp_path / "rl").finished() is not None
@@ -70,7 +70,7 @@ def test_a_stage_that_begins_anew_uses_the_kernel_that_is_there(
     stage(tmp_path / "rl").begin()
     restarted(monkeypatch)
     Stage("rl", StageConfig(output=tmp_path / "rl", resume=False), {}).begin()
-    assert library.decode() is built
+    assert library.built() is built
     assert json.loads((tmp_path / "rl" / "stage.json").read_text())["decode_kernel"] == library.available()
 
 
@@ -82,7 +82,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_torch(
     file.write_text(json.dumps({"identity": json.loads(file.read_text())["identity"]}))
     restarted(monkeypatch)
     stage(tmp_path / "rl").begin()
-    assert library.decode() is None
+    assert library.built() is None
 
 
 @pytest.mark.parametrize("why", ["turned off", "gone", "another"])
@@ -99,15 +99,15 @@ def test_a_run_whose_kernel_is_not_at_hand_says_so_when_it_samples(
     else:
         monkeypatch.setattr(library, "_loaded", lambda path: ("another", built))
     stage(tmp_path / "rl").begin()
-    with pytest.raises(UserError, match=r"begun with the decode kernel .* resume=false"):
-        library.decode()
+    with pytest.raises(UserError, match=r"begun with the compiled kernels .* resume=false"):
+        library.built()
 
 
 def test_a_damaged_library_is_not_used(no_kernel: Path, caplog: pytest.LogCaptureFixture) -> None:
     library.place().parent.mkdir(parents=True)
     library.place().write_bytes(b"not a library")
-    assert library.decode() is None
-    assert "does not load" in caplog.text
+    assert library.built() is None
+    assert "do not load" in caplog.text
 
 
 def test_building_without_a_compiler_is_one_sentence(

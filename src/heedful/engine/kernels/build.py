@@ -1,4 +1,4 @@
-"""`python -m heedful.engine.kernels.build`: compile the decode kernel for this processor; seconds, once."""
+"""`python -m heedful.engine.kernels.build`: compile the kernels for this processor; seconds, once."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from heedful.errors import UserError
 
 
 def build() -> Path:
-    """Compile the kernel unless it is there, and return where it lies.
+    """Compile the kernels unless they are there, and return where they lie.
 
     Built aside and moved in whole, so that any number of processes may build at once. Raises UserError without
     a C++ compiler, and where no way of compiling gives a library that loads.
@@ -23,7 +23,7 @@ def build() -> Path:
     final = library.place()
     if final is None:
         raise UserError(
-            "there is no cache folder to keep the decode kernel in: unset HEEDFUL_CACHE, or name a folder"
+            "there is no cache folder to keep the kernels in: unset HEEDFUL_CACHE, or name a folder"
         )
     if final.is_file():
         return final
@@ -32,16 +32,14 @@ def build() -> Path:
     with tempfile.TemporaryDirectory(dir=final.parent) as folder:
         complaint = ""
         # OpenMP's functions are left to be found in the one that torch has loaded: a second one would bring threads
-        # of its own. Where torch has none that fits this compiler, the kernel is built for one thread.
+        # of its own. Where torch has none that fits this compiler, they are built for one thread.
         for number, extra in enumerate((("-fopenmp",), ("-fopenmp-simd",), ())):
             made = Path(folder) / f"{number}.so"
             complaint = _compiled(compiler, made, extra)
             if not complaint:
                 os.replace(made, final)
                 return final
-    raise UserError(
-        f"the decode kernel cannot be built; sampling goes on with torch. {compiler} says: {complaint}"
-    )
+    raise UserError(f"the kernels cannot be built; all goes on with torch. {compiler} says: {complaint}")
 
 
 def _compiler() -> str:
@@ -49,18 +47,19 @@ def _compiler() -> str:
         if name and shutil.which(name):
             return name
     raise UserError(
-        "there is no C++ compiler (c++, g++, clang++ or $CXX): install one to sample faster; all else works without"
+        "there is no C++ compiler (c++, g++, clang++ or $CXX): install one to be faster; all works without"
     )
 
 
 def _compiled(compiler: str, made: Path, extra: tuple[str, ...]) -> str:
     """Write the library `made` and return "", or else what went wrong."""
     undefined = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
-    compiled = made.with_suffix(".o")
-    for command in (
-        [compiler, *library.FLAGS, *extra, "-c", str(library.SOURCE), "-o", str(compiled)],
-        [compiler, "-shared", *undefined, str(compiled), "-o", str(made)],
-    ):
+    objects = [made.with_suffix(f".{source.stem}.o") for source in library.SOURCES]
+    compiling = [
+        [compiler, *library.FLAGS, *extra, "-c", str(source), "-o", str(compiled)]
+        for source, compiled in zip(library.SOURCES, objects, strict=True)
+    ]
+    for command in (*compiling, [compiler, "-shared", *undefined, *map(str, objects), "-o", str(made)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return " ".join(done.stderr.split())[-500:]

@@ -87,5 +87,8 @@ class DecodeKernel:
 
 def kernel(slot: Tensor, sample: Tensor, written: Tensor, prompt_length: Tensor) -> DecodeKernel | None:
     """The kernel for one step of decoding, or None where this process goes without."""
-    built = library.decode()
-    return None if built is None else DecodeKernel(built, slot, sample, written, prompt_length)
+    built = library.built()
+    if built is None:
+        library.advise()
+        return None
+    return DecodeKernel(built, slot, sample, written, prompt_length)

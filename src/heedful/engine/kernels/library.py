@@ -1,8 +1,8 @@
-"""Which compiled kernel this process uses: found, chosen once, and kept for as long as a run lasts.
+"""Whether this process uses the compiled kernels: found, chosen once, and kept for as long as a run lasts.
 
-A kernel is used where `python -m heedful.engine.kernels.build` has built it, and never built unasked. Its sums come
+They are used where `python -m heedful.engine.kernels.build` has built them, and never built unasked. Their sums come
 out in another order than torch's, so the choice must not change while a run lasts: it is made at first use, written
-down in every stage's folder, and `keep` hands it on to the process that resumes. HEEDFUL_KERNELS=0 turns kernels off.
+down in every stage's folder, and `keep` hands it on to the process that resumes. HEEDFUL_KERNELS=0 turns them off.
 """
 
 import ctypes
@@ -16,10 +16,11 @@ from pathlib import Path
 from heedful.data.cache import folder
 from heedful.errors import UserError
 
-SOURCE = Path(__file__).with_name("decode.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("decode.cpp", "fused.cpp"))
+HEADER = Path(__file__).with_name("numbers.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 TORCH = "torch"
-"""The name of the path without a compiled kernel."""
+"""The name of the path without compiled kernels."""
 
 _log = logging.getLogger(__name__)
 _kept: list[str] = []
@@ -27,13 +28,13 @@ _kept: list[str] = []
 
 @cache
 def place() -> Path | None:
-    """Where the library of this source lies for this processor, built or not; None without a cache folder."""
+    """Where the library of these sources lies for this processor, built or not; None without a cache folder."""
     root = folder()
     if root is None:
         return None
-    what = hashlib.sha256(SOURCE.read_bytes())
+    what = hashlib.sha256(b"".join(file.read_bytes() for file in (*SOURCES, HEADER)))
     what.update(f"{FLAGS} {platform.system()} {platform.machine()} {_processor()}".encode())
-    return root / "kernels" / f"decode-{what.hexdigest()[:16]}.so"
+    return root / "kernels" / f"kernels-{what.hexdigest()[:16]}.so"
 
 
 def _processor() -> str:
@@ -54,7 +55,7 @@ def _loaded(path: Path | None) -> tuple[str, ctypes.CDLL] | None:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         _log.warning(
-            "the decode kernel does not load (%s): sampling goes on with torch, more slowly; build it anew with "
+            "the kernels do not load (%s): all goes on with torch, more slowly; build them anew with "
             "`python -m heedful.engine.kernels.build`",
             error,
         )
@@ -63,7 +64,7 @@ def _loaded(path: Path | None) -> tuple[str, ctypes.CDLL] | None:
 
 
 def available() -> str:
-    """The name of the kernel that a new run would use: `torch` or the built library's."""
+    """The name of what a new run would use: `torch` or the built library's."""
     if os.environ.get("HEEDFUL_KERNELS") == "0":
         return TORCH
     found = _loaded(place())
@@ -71,38 +72,42 @@ def available() -> str:
 
 
 def in_use() -> str:
-    """The name of the kernel that this process uses; the first call decides for all that follow."""
+    """The name of what this process uses; the first call decides for all that follow."""
     if not _kept:
         _kept.append(available())
     return _kept[0]
 
 
 def keep(name: str) -> None:
-    """Use from now on the kernel of this name: the one that the work was begun with which this process goes on with."""
+    """Use from now on what has this name: what the work was begun with which this process goes on with."""
     if name == TORCH != available():
-        _say("this run was begun without the decode kernel and goes on so; resume=false uses it")
+        _say("this run was begun without the compiled kernels and goes on so; resume=false uses them")
     _kept[:] = [name]
 
 
-def decode() -> ctypes.CDLL | None:
+def built() -> ctypes.CDLL | None:
     """The library that this process uses, or None for torch.
 
     Raises UserError where `keep` asked for one that is not at hand: with another the run would not be the same.
     """
     wanted = in_use()
     if wanted == TORCH:
-        path = place()
-        if os.environ.get("HEEDFUL_KERNELS") != "0" and path is not None and not path.is_file():
-            _say("to sample faster on this CPU, run once: python -m heedful.engine.kernels.build")
         return None
     found = _loaded(place())
     if found is None or found[0] != wanted or available() == TORCH:
         raise UserError(
-            f"this run was begun with the decode kernel {wanted}, which is not at hand (here: {available()}): "
-            "build it with `python -m heedful.engine.kernels.build` and unset HEEDFUL_KERNELS, or begin anew with "
+            f"this run was begun with the compiled kernels {wanted}, which are not at hand (here: {available()}): "
+            "build them with `python -m heedful.engine.kernels.build` and unset HEEDFUL_KERNELS, or begin anew with "
             "resume=false"
         )
     return found[1]
+
+
+def advise() -> None:
+    """Say once how to be faster, where nothing is built and nobody turned it off."""
+    path = place()
+    if os.environ.get("HEEDFUL_KERNELS") != "0" and path is not None and not path.is_file():
+        _say("to train and sample faster on this CPU, run once: python -m heedful.engine.kernels.build")
 
 
 @cache

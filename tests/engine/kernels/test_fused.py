@@ -1,0 +1,174 @@
+"""The fused kernels are their torch twins, forward and backward, on random shapes, and models keep their numbers."""
+
+import copy
+import ctypes
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import tiny
+from heedful.engine.batch import collate
+from heedful.engine.kernels import fused, library
+from heedful.engine.score import token_columns, use_packed_attention
+
+FEW = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+widths = st.sampled_from([2, 6, 16, 30, 48, 64, 130, 288])
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_twins(
+    kernel: Callable[..., Tensor], twin: Callable[..., Tensor], inputs: list[Tensor], bf16: bool
+) -> None:
+    """Outputs and gradients are equal: in fp32 to 1e-6 of their norm; in bf16 the kernel is no further from what the
+    twin gives in fp64 than three roundings.
+    """
+    if bf16:
+        inputs = [x.to(torch.bfloat16) for x in inputs]
+    tried = [x.clone().requires_grad_() for x in inputs]
+    exact = [x.double().requires_grad_() for x in inputs]
+    found, expected = kernel(*tried), twin(*exact)
+    along = normal(7, *found.shape).to(found.dtype)
+    found.backward(along)
+    expected.backward(along.double())
+    assert found.dtype == inputs[0].dtype
+    gradients = [(x.grad, y.grad) for x, y in zip(tried, exact, strict=True)]
+    for one, other in [(found, expected), *gradients]:
+        assert one is not None
+        assert other is not None
+        scale = float(other.detach().norm()) or 1.0
+        assert float((one.double() - other).detach().norm()) / scale < (3 * 2**-8 if bf16 else 1e-6)
+
+
+@FEW
+@given(
+    seed=st.integers(0, 99),
+    rows=st.integers(1, 150),
+    width=widths,
+    shift=st.integers(0, 1),
+    bf16=st.booleans(),
+)
+def test_rms_norm(built: ctypes.CDLL, seed: int, rows: int, width: int, shift: int, bf16: bool) -> None:
+    def exact(x: Tensor, w: Tensor) -> Tensor:
+        return (w + shift) * x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    inputs = [3 * normal(seed, 1, rows, width), normal(seed + 1, width)]
+    assert_twins(lambda x, w: fused.rms_norm(built, x, w, 1e-6, shift), exact, inputs, bf16)
+    torch.testing.assert_close(
+        fused.rms_norm_twin(*inputs, 1e-6, shift), exact(*inputs), rtol=1e-5, atol=1e-6
+    )
+
+
+@FEW
+@given(seed=st.integers(0, 99), rows=st.integers(1, 40), width=widths, bf16=st.booleans())
+def test_swiglu(built: ctypes.CDLL, seed: int, rows: int, width: int, bf16: bool) -> None:
+    inputs = [5 * normal(seed, 1, rows, width), normal(seed + 1, 1, rows, width)]
+    assert_twins(lambda g, u: fused.swiglu(built, g, u), fused.swiglu_twin, inputs, bf16)
+    halves = torch.cat(inputs, -1)
+    apart = fused.swiglu(built, halves[..., :width], halves[..., width:])
+    assert torch.equal(apart, fused.swiglu(built, *inputs))
+
+
+@FEW
+@given(
+    seed=st.integers(0, 99),
+    rows=st.integers(1, 40),
+    heads=st.integers(1, 5),
+    width=widths,
+    bf16=st.booleans(),
+)
+def test_rotary(built: ctypes.CDLL, seed: int, rows: int, heads: int, width: int, bf16: bool) -> None:
+    cos, sin = normal(seed, 1, rows, width).cos(), normal(seed, 1, rows, width).sin()
+    if bf16:
+        cos, sin = cos.to(torch.bfloat16), sin.to(torch.bfloat16)
+    x = normal(seed + 1, 1, rows, heads, width).transpose(1, 2)
+    assert_twins(
+        lambda x: fused.rotary(built, x, cos, sin),
+        lambda x: fused.rotary_twin(x, cos.to(x.dtype), sin.to(x.dtype)),
+        [x],
+        bf16,
+    )
+
+
+def test_extreme_gates(built: ctypes.CDLL) -> None:
+    gate = torch.tensor([[-200.0, -90.0, 0.0, 90.0, 200.0, float("nan")]])
+    found, expected = fused.swiglu(built, gate, gate), fused.swiglu_twin(gate, gate)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-30, equal_nan=True)
+
+
+def test_threads_and_neighbours_do_not_change_a_bit(built: ctypes.CDLL) -> None:
+    x, w = normal(0, 500, 96).requires_grad_(), normal(1, 96).requires_grad_()
+
+    def run(x: Tensor) -> list[Tensor]:
+        y = fused.rms_norm(built, x, w, 1e-6, 0)
+        return [y, *torch.autograd.grad(y.square().sum(), (x, w)), fused.swiglu(built, x, x)]
+
+    expected, before = run(x), torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        assert all(map(torch.equal, run(x), expected))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(run(x[7:8])[0], expected[0][7:8])
+
+
+@pytest.mark.parametrize("name", tiny.configs())
+def test_every_architecture_keeps_its_numbers(
+    built: ctypes.CDLL, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.model(tiny.configs()[name])
+    use_packed_attention(model)
+    packed = collate(tiny.trees())
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad()
+        token_columns(model, packed, entropy=False)["logp"].sum().backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    found = gradients()
+    monkeypatch.setattr(library, "_kept", [library.TORCH])
+    expected = gradients()
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-4, msg=key)
+
+
+def test_which_layers_are_sent_through_the_kernels(
+    built: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Norms, MLPs and rotary embeddings of Llama and its like; a model's copy uses its own weights."""
+    called: dict[str, int] = {}
+    call = fused.call
+
+    def counted(built: ctypes.CDLL, name: str, *args: object) -> None:
+        called[name] = called.get(name, 0) + 1
+        call(built, name, *args)
+
+    monkeypatch.setattr(fused, "call", counted)
+    expected = {"llama": (5, 2, 4), "gemma2": (9, 0, 4), "qwen3": (9, 2, 4), "gpt2": (0, 0, 0)}
+    for name, counts in expected.items():
+        model = tiny.model(tiny.configs()[name])
+        use_packed_attention(model)
+        called.clear()
+        with torch.no_grad():
+            token_columns(model, collate(tiny.trees()), entropy=False)
+        assert tuple(called.get(k, 0) for k in ("norm_forward", "swiglu_forward", "rotary")) == counts, name
+    model = tiny.llama()
+    use_packed_attention(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+        assert token_columns(model, collate(tiny.trees()), entropy=False)["logp"].std() > 0
+        assert token_columns(other, collate(tiny.trees()), entropy=False)["logp"].std() < 1e-5

@@ -35,7 +35,7 @@ def read_texts(
     rows = files.read_rows(path)
     if files.is_text(path):
         rows = _documents(rows)
-    return _gather(rows, shapes.TEXT, "texts", _text, limit, skipped)
+    return gather(rows, shapes.TEXT, "texts", _text, limit, skipped)
 
 
 def read_conversations(
@@ -45,9 +45,7 @@ def read_conversations(
 
     The columns `id`, `weight` and `source` are taken over; without an id it is made from the content.
     """
-    return _gather(
-        files.read_rows(path), shapes.CONVERSATIONS, "conversations", _conversation, limit, skipped
-    )
+    return gather(files.read_rows(path), shapes.CONVERSATIONS, "conversations", _conversation, limit, skipped)
 
 
 def read_prompts(
@@ -71,7 +69,7 @@ def read_prompts(
         columns = {key: value for key, value in row.data.items() if key not in _NOT_COLUMNS}
         return [Prompt(name, messages, _short(row, "task"), columns)]
 
-    return _gather(rows, forms, "prompts", build, limit, skipped)
+    return gather(rows, forms, "prompts", build, limit, skipped)
 
 
 def read_preferences(
@@ -81,7 +79,7 @@ def read_preferences(
 
     The columns `id`, `strength` and `source` are taken over; without an id it is made from the content.
     """
-    return _gather(files.read_rows(path), shapes.PREFERENCES, "preferences", _preferences, limit, skipped)
+    return gather(files.read_rows(path), shapes.PREFERENCES, "preferences", _preferences, limit, skipped)
 
 
 def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> int:
@@ -89,7 +87,7 @@ def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> in
     return files.write_jsonl(path, map(_preference_row, preferences))
 
 
-def _gather(
+def gather(
     rows: Iterable[Row],
     forms: Sequence[Shape],
     purpose: str,
@@ -97,6 +95,7 @@ def _gather(
     limit: int | None,
     skipped: Counter[str] | None,
 ) -> list[_T]:
+    """Build records from rows of one of the `forms`; what a row is no use for is counted and left out."""
     found: list[_T] = []
     reasons: Counter[str] = Counter()
     lines: dict[str, int] = {}  # where each reason was first met

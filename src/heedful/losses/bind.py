@@ -23,7 +23,7 @@ Loss = Callable[..., Tensor]
 TOKEN = frozenset(
     {"logp", "entropy", "ref_logp", "behavior_logp", "advantage", "value", "old_value", "returns"}
 )
-SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label"})
+SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "baseline"})
 PAIR = frozenset({"strength", "probability"})
 PREFIXES: Mapping[str, Unit] = {
     "chosen_": "pair",

@@ -12,10 +12,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from heedful import settings
-from heedful.data import atomic, files, formats
+from heedful.data import atomic, files, formats, verdicts
 from heedful.data.rows import prompt_row
 from heedful.engine import record, terminal
-from heedful.engine.pairs import split_prompts
+from heedful.engine.pairs import split
 from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
 from heedful.nn import hub
@@ -112,10 +112,10 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
     an earlier reward model taught wrongly is not inherited, and the KL is always to the same reference.
     """
     folder = config.output / f"round-{number}"
-    preferences = _collect(config, inputs, folder, number, policy)
+    preferences, whole = _collect(config, inputs, folder, number, policy)
     data: dict[str, Any] = {"model": start, "data": preferences}
     judged = {"judge": inputs.judge, "prompts": inputs.prompts} if inputs.judge else {}
-    _stage(config, "reward", folder / "reward", {**data, **judged})
+    _stage(config, "reward", folder / "reward", {**data, "data": whole, **judged})
     reward = str(folder / "reward" / "model")
     models = {"sft": start} if start == policy else {"sft": start, "before": policy}
     if "prefer" not in config.skip:
@@ -139,9 +139,10 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
     return models[result["promoted"]]
 
 
-def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, policy: str) -> Path:
-    """The preferences to learn from: the files that were given and every round's judgements so far."""
-    sources = [inputs.preferences] if inputs.preferences else []
+def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, policy: str) -> tuple[Path, Path]:
+    """What to learn from, the files that were given and every round's judgements so far: pairs, and whole verdicts."""
+    given_pairs = [inputs.preferences] if inputs.preferences else []
+    folders: list[Path] = []
     if inputs.judge:
         store = config.store or str(config.output / "feedback.db")
         given = {
@@ -152,13 +153,14 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
             "round": number,
         }
         _stage(config, "feedback", folder / "feedback", given)
-        sources += [
-            config.output / f"round-{r}" / "feedback" / "preferences.jsonl" for r in range(1, number + 1)
-        ]
-    if len(sources) == 1:
-        return sources[0]
-    merged = folder / "preferences.jsonl"
-    formats.write_preferences(merged, (p for s in sources for p in formats.read_preferences(s)))
+        folders = [config.output / f"round-{r}" / "feedback" for r in range(1, number + 1)]
+    pairs = [*given_pairs, *(f / "preferences.jsonl" for f in folders)]
+    whole = [*given_pairs, *(f / "verdicts.jsonl" for f in folders)]
+    if len(pairs) == 1:
+        return pairs[0], whole[0]
+    merged = folder / "preferences.jsonl", folder / "verdicts.jsonl"
+    formats.write_preferences(merged[0], (p for s in pairs for p in formats.read_preferences(s)))
+    verdicts.write_verdicts(merged[1], (v for s in whole for v in verdicts.read_verdicts(s)))
     return merged
 
 
@@ -222,7 +224,7 @@ def _from_files(config: LoopConfig) -> Inputs:
     assert config.prompts is not None
     prompts, test_prompts = config.prompts, config.test_prompts
     if test_prompts is None:
-        known, unseen = split_prompts(formats.read_prompts(prompts), 0.1, config.seed)
+        known, unseen = split(formats.read_prompts(prompts), 0.1, config.seed)
         folder = config.output / "prompts"
         prompts, test_prompts = folder / "train.jsonl", folder / "test.jsonl"
         files.write_jsonl(prompts, map(prompt_row, known))

@@ -96,12 +96,52 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A chosen and a rejected answer to one dialogue: the form that files on disk mostly have."""
+    """A chosen and a rejected answer to one dialogue: the form that files on disk mostly have.
+
+    `strength` says how much better the chosen one is, `probability` how sure that is: 1/2 is a tie.
+    """
 
     messages: tuple[Message, ...]
     chosen: str
     rejected: str
     strength: float = 1.0
+    id: str = ""
+    source: str = ""
+    criterion: str = "overall"
+    probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One annotator's view of several answers to one dialogue, whole: order, ties and marks.
+
+    `ranks` (0 is best, equal ranks are a tie) and `ratings` (more is better) hold one value an answer, or none
+    where they were not asked for. `strength` and `probability` belong to a choice between two answers.
+    """
+
+    messages: tuple[Message, ...]
+    answers: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
+    ratings: tuple[float, ...] = ()
+    strength: float = 1.0
+    probability: float = 1.0
+    criterion: str = "overall"
+    id: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """An answer in steps, each with a label: 1 right, 0 neutral, -1 wrong; or with `chances` of being right.
+
+    None is a step of which nobody said anything. Steps after the first wrong one need no label: `labels` and
+    `chances` may be shorter than `steps`.
+    """
+
+    messages: tuple[Message, ...]
+    steps: tuple[str, ...]
+    labels: tuple[int | None, ...] = ()
+    chances: tuple[float | None, ...] = ()
     id: str = ""
     source: str = ""
 

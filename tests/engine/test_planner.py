@@ -86,6 +86,7 @@ RL = {
     "gradient_checkpointing": False,
     "precision": "fp32",
     "head": "last",
+    "lm_coef": 0.0,
     "advantage": "gae",
     "beta": 0.0,
 }

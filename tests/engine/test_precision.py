@@ -10,13 +10,13 @@ from torch import Tensor, nn
 import tiny
 from heedful.engine import checkpoint
 from heedful.engine.batch import Packed, collate, microbatches
+from heedful.engine.calibrate import standardise
 from heedful.engine.fit import Step, fit
 from heedful.engine.optim import Optimizer, OptimizerName
 from heedful.engine.precision import dtype
 from heedful.engine.score import columns, sequence_columns, use_packed_attention
 from heedful.losses.reward import bradley_terry
 from heedful.losses.supervised import next_token
-from heedful.stages.reward import standardise
 
 
 def rounded(model: Any) -> Any:

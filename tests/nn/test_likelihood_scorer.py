@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from heedful.engine.batch import Tree, collate
+from heedful.engine.calibrate import standardise
 from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import columns, sequence_columns, use_packed_attention
@@ -17,7 +18,6 @@ from heedful.errors import UserError
 from heedful.losses.reward import bradley_terry
 from heedful.nn import hub
 from heedful.nn.likelihood_scorer import HEAD_FILE, LikelihoodScorer
-from heedful.stages.reward import standardise
 
 
 def scorer(name: str = "llama") -> LikelihoodScorer:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from heedful.data import files, shapes
 from heedful.data.files import Row
 from heedful.data.messages import Skip, content_id, prompt_id
+from heedful.data.rows import messages_row
 from heedful.data.shapes import Shape
 from heedful.data.wording import kind
 from heedful.errors import UserError
@@ -67,7 +68,7 @@ def read_prompts(
             raise Skip("repeated prompt")
         seen.add(name)
         columns = {key: value for key, value in row.data.items() if key not in _NOT_COLUMNS}
-        return [Prompt(name, messages, _short(row, "task"), columns)]
+        return [Prompt(name, messages, short(row, "task"), columns)]
 
     return gather(rows, forms, "prompts", build, limit, skipped)
 
@@ -79,7 +80,7 @@ def read_preferences(
 
     The columns `id`, `strength` and `source` are taken over; without an id it is made from the content.
     """
-    return gather(files.read_rows(path), shapes.PREFERENCES, "preferences", _preferences, limit, skipped)
+    return gather(files.read_rows(path), shapes.PREFERENCES, "preferences", preferences_of, limit, skipped)
 
 
 def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> int:
@@ -151,21 +152,22 @@ def _conversation(row: Row, shape: Shape) -> list[Conversation]:
         raise Skip("no answer")
     if not messages[-1].content.strip():
         raise Skip("empty answer")
-    name = _short(row, "id") or prompt_id(messages)
-    return [Conversation(messages, name, _number(row, "weight"), _short(row, "source"))]
+    name = short(row, "id") or prompt_id(messages)
+    return [Conversation(messages, name, number(row, "weight"), short(row, "source"))]
 
 
-def _preferences(row: Row, shape: Shape) -> list[Preference]:
+def preferences_of(row: Row, shape: Shape) -> list[Preference]:
+    """The pairs of one row."""
     sample = shape.parse(row)
-    strength, source = _number(row, "strength"), _short(row, "source")
+    strength, source = strength_of(row), short(row, "source")
     pairs = [(a, b) for a, b in combinations(sample.answers, 2) if a != b and a.strip()]
     if len(sample.answers) < 2:
         raise Skip("a single answer")
     if not pairs:
         raise Skip("equal or empty answers")
-    if strength == 0:
+    if strength is None:
         raise Skip("a tie")
-    given = _short(row, "id") if len(pairs) == 1 else ""
+    given = short(row, "id") if len(pairs) == 1 else ""
     return [
         Preference(
             sample.prompt,
@@ -174,39 +176,67 @@ def _preferences(row: Row, shape: Shape) -> list[Preference]:
             strength,
             given or content_id(prompt_id(sample.prompt), chosen, rejected),
             source,
+            short(row, "criterion") or "overall",
+            chance(row, "probability"),
         )
         for chosen, rejected in pairs
     ]
 
 
 def _preference_row(preference: Preference) -> dict[str, Any]:
-    return {
-        "prompt": [{"role": m.role, "content": m.content} for m in preference.messages],
+    row = {
+        "prompt": messages_row(preference.messages),
         "chosen": [{"role": "assistant", "content": preference.chosen}],
         "rejected": [{"role": "assistant", "content": preference.rejected}],
-        "strength": preference.strength,
+        # A choice without any margin is no tie; a strength of 0 would say so.
+        "strength" if preference.strength > 0 else "margin": preference.strength,
         "id": preference.id,
         "source": preference.source,
     }
+    further = {"criterion": preference.criterion, "probability": preference.probability}
+    return row | {key: value for key, value in further.items() if value not in ("overall", 1.0)}
 
 
-def _short(row: Row, column: str) -> str:
+def strength_of(row: Row) -> float | None:
+    """How much better the chosen answer is: `strength`, or TRL's `margin`; None for a tie, strength 0."""
+    if row.data.get("margin") is not None and row.data.get("strength") is None:
+        return number(row, "margin", least=-math.inf)
+    return number(row, "strength") or None
+
+
+def chance(row: Row, column: str) -> float:
+    """An optional probability; 1 if the row has none."""
+    value = number(row, column)
+    if value > 1:
+        raise UserError(f"{row.where}: '{column}' is {value:g}, but it must lie between 0 and 1.")
+    return value
+
+
+def short(row: Row, column: str) -> str:
     """An optional name; one of another kind than text belongs to another task and is passed over."""
     value = row.data.get(column)
     return value if isinstance(value, str) else ""
 
 
-def _number(row: Row, column: str) -> float:
-    """An optional number, 0 or more; 1 if the row has none."""
+def number(row: Row, column: str, *, least: float = 0.0) -> float:
+    """An optional number, `least` or more; 1 if the row has none."""
     value = row.data.get(column)
     if value is None or value == "":
         return 1.0
+    found = finite(value, f"{row.where}: '{column}'")
+    if found < least:
+        raise UserError(f"{row.where}: '{column}' is {found:g}, but it must be 0 or a positive number.")
+    return found
+
+
+def finite(value: Any, what: str) -> float:
+    """A value that must be a finite number; `what` opens the error message."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
-        number = float(value)
+        found = float(value)
     except (ValueError, OverflowError):
-        raise UserError(f"{row.where}: '{column}' is {kind(value)}, but it must be a number.") from None
-    if not (math.isfinite(number) and number >= 0):
-        raise UserError(f"{row.where}: '{column}' is {number:g}, but it must be 0 or a positive number.")
-    return number
+        raise UserError(f"{what} is {kind(value)}, but it must be a number.") from None
+    if not math.isfinite(found):
+        raise UserError(f"{what} is {found:g}, but it must be 0 or a positive number.")
+    return found

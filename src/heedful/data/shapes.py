@@ -206,6 +206,25 @@ def _history(row: Row) -> list[Message]:
     return turns
 
 
+def _from_answers(row: Row) -> Sample:
+    """`answers`: several answers in the order that `ranking` or `ratings` speak of."""
+    answers = row.data["answers"]
+    if row.data.get("ranking") is None and row.data.get("ratings") is None:
+        raise UserError(f"{row.where} has 'answers', but neither a 'ranking' nor 'ratings' of them.")
+    if not (isinstance(answers, list) and all(isinstance(text, str) for text in answers)):
+        raise UserError(f"{row.where}: 'answers' is {kind(answers)}, but it must be a list of texts.")
+    return Sample(_asked(_prompt(row)).prompt, tuple(answers))
+
+
+def _from_steps(row: Row) -> Sample:
+    """`steps` or, as in TRL's stepwise supervision, `completions`: the steps of one answer."""
+    name = "steps" if "steps" in row.data else "completions"
+    steps = row.data[name]
+    if not (isinstance(steps, list) and steps and all(isinstance(text, str) for text in steps)):
+        raise UserError(f"{row.where}: '{name}' is {kind(steps)}, but it must be a list of texts.")
+    return Sample(_asked(_prompt(row)).prompt, tuple(steps))
+
+
 def _from_question(row: Row) -> Sample:
     answers = (text_of(row, "answer"),) if "answer" in row.data else ()
     return Sample(_user_turn(row, text_of(row, "question")), answers)
@@ -229,6 +248,14 @@ _PAIRS = (
     Shape(("chosen", "rejected"), _from_pair),
 )
 PREFERENCES = (*_PAIRS, Shape(("instruction", "output"), _from_alpaca))
+VERDICTS = (
+    Shape(("prompt", "answers"), _from_answers),
+    *PREFERENCES,
+)
+STEPS = (
+    Shape(("prompt", "steps"), _from_steps),
+    Shape(("prompt", "completions"), _from_steps),
+)
 CONVERSATIONS = (
     Shape(("messages",), _from_dialogue("messages")),
     Shape(("prompt", "completion"), _from_completion),

@@ -49,7 +49,7 @@ def single_answers(loss: Loss) -> bool:
 def read(loss: Loss, data: Path, heldout_ratio: float, seed: int) -> tuple[Rows, Rows]:
     """The judgements in `data`, split by prompt: (learnt from, held out)."""
     if single_answers(loss):
-        return pairs.split_rated(read_rated(data), heldout_ratio, seed)
+        return pairs.split(read_rated(data), heldout_ratio, seed)
     return pairs.split(read_preferences(data), heldout_ratio, seed)
 
 

@@ -13,7 +13,9 @@ from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
 from heedful.engine.randomness import key
 from heedful.engine.reference import fixed_logp
 from heedful.errors import UserError
-from heedful.types import Message, Preference, Prompt, Rated
+from heedful.types import Message, Preference, Prompt, Rated, Solution, Verdict
+
+Asked = TypeVar("Asked", Preference, Prompt, Verdict, Solution, Rated)
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,22 @@ class Compared:
     too_long: int
 
 
-def compared(tokenizer: Any, preferences: Sequence[Preference], max_length: int) -> Compared:
-    """Group preferences by prompt: one tree each, in which a comparison weighs 1 / comparisons of the prompt."""
-    groups: dict[tuple[Message, ...], list[Preference]] = {}
-    for preference in preferences:
-        groups.setdefault(preference.messages, []).append(preference)
+def compared(
+    tokenizer: Any, preferences: Sequence[Preference], max_length: int, *, alone: bool = False
+) -> Compared:
+    """Group preferences by prompt: one tree each, in which a comparison weighs 1 / comparisons of the prompt.
+
+    `alone` makes every preference a tree of its own, which weighs 1.
+    """
+    groups: dict[tuple[tuple[Message, ...], int], list[Preference]] = {}
+    for number, preference in enumerate(preferences):
+        groups.setdefault((preference.messages, number if alone else 0), []).append(preference)
     trees, too_long = [], 0
-    for messages, group in groups.items():
+    for (messages, _), group in groups.items():
         prompt = chat.render_prompt(tokenizer, messages)
         numbers: dict[str, int] = {}
         nodes: list[Node] = []
-        pairs: list[tuple[int, int]] = []
+        pairs: list[Pair] = []
         for preference in group:
             new = {
                 text: chat.answer_ids(tokenizer, text)
@@ -48,9 +55,10 @@ def compared(tokenizer: Any, preferences: Sequence[Preference], max_length: int)
                 numbers[text] = len(nodes)
                 nodes.append(answer_node(ids))
             if preference.chosen != preference.rejected:
-                pairs.append((numbers[preference.chosen], numbers[preference.rejected]))
+                places = numbers[preference.chosen], numbers[preference.rejected]
+                pairs.append(Pair(*places, strength=preference.strength, probability=preference.probability))
         if pairs:
-            weighed = tuple(Pair(c, r, 1 / len(pairs)) for c, r in pairs)
+            weighed = tuple(replace(pair, weight=1 / len(pairs)) for pair in pairs)
             trees.append(Tree(prompt_node(prompt), tuple(nodes), weighed))
     if not trees:
         raise UserError(
@@ -67,28 +75,11 @@ def fits(tokenizer: Any, preference: Preference, max_length: int) -> bool:
     return prompt + max(len(chat.answer_ids(tokenizer, a)) for a in answers) <= max_length
 
 
-def split(
-    preferences: Sequence[Preference], ratio: float, seed: int
-) -> tuple[list[Preference], list[Preference]]:
-    """Split by prompt, never by row: (train, held out), neither of them empty."""
-    return _split(preferences, ratio, seed)
+def split(rows: Sequence[Asked], ratio: float, seed: int) -> tuple[list[Asked], list[Asked]]:
+    """Split by prompt, never by row: (train, held out), neither of them empty.
 
-
-def split_prompts(prompts: Sequence[Prompt], ratio: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
-    """Split prompts by their content: (train, held out), neither of them empty."""
-    return _split(prompts, ratio, seed)
-
-
-def split_rated(rated: Sequence[Rated], ratio: float, seed: int) -> tuple[list[Rated], list[Rated]]:
-    """Split rated answers by prompt: (train, held out), neither of them empty."""
-    return _split(rated, ratio, seed)
-
-
-Asked = TypeVar("Asked", Preference, Prompt, Rated)
-
-
-def _split(rows: Sequence[Asked], ratio: float, seed: int) -> tuple[list[Asked], list[Asked]]:
-    """Whether a dialogue is held out depends on its content and the seed alone, unless one side stayed empty."""
+    Whether a dialogue is held out depends on its content and the seed alone, unless one side stayed empty.
+    """
     places = {row.messages: _place(row.messages, seed) for row in rows}
     if len(places) < 2:
         raise UserError(f"{len(places)} prompts are too few to hold some of them out: give more data")

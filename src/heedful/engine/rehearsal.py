@@ -32,6 +32,7 @@ from heedful.losses.supervised import next_token
 from heedful.nn import hub
 from heedful.nn.actor_critic import ActorCritic
 from heedful.nn.likelihood_scorer import LikelihoodScorer
+from heedful.nn.scorer_with_writer import ScorerWithWriter
 
 Shape = tuple[int, tuple[int, ...]]
 """Untrained tokens, and the answers that continue them: lengths."""
@@ -96,6 +97,8 @@ class Cast:
             likelihood = self.settings.head == "likelihood"
             self.model = LikelihoodScorer(base) if likelihood else hub.scorer_from(base, seed=0)
             self.readers, self.scorers = [], [self.model]
+            if self.settings.lm_coef and not likelihood:
+                self.model = ScorerWithWriter(base, self.model)
         elif self.stage == "rl":
             self.readers = [random_model(script.model, script.layers, self.settings.precision)]
             self.scorers = [hub.scorer_from(random_model(script.reward, script.layers, "fp32"), seed=0)]
@@ -183,13 +186,17 @@ class Cast:
             )
             for n in answers
         )
-        return Tree(prompt_node(ids), nodes, tuple(Pair(i, i + 1) for i in range(len(nodes) - 1)))
+        chosen = tuple(Pair(i, i + 1) for i in range(len(nodes) - 1))
+        return Tree(
+            prompt_node(ids), nodes, chosen, labels={"best": [float(i == 0) for i in range(len(nodes))]}
+        )
 
 
 def objective(stage: str, settings: Any) -> tuple[list[Term], dict[str, Loss]]:
     """The losses of a stage, and what it watches."""
     if stage == "reward":
-        return [Term(reward.bradley_terry)], {"accuracy": reward.accuracy}
+        writes = [Term(reward.imitation)] if settings.lm_coef else []
+        return [Term(reward.bradley_terry), *writes], {"accuracy": reward.accuracy}
     if stage == "prefer":
         return [Term(partial(preference.dpo, beta=0.1))], {"accuracy": preference.accuracy}
     if stage == "rl":

@@ -1,6 +1,6 @@
 """Scores of texts by a reward model. The boundary is text, so its tokenizer may differ from the policy's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from heedful.types import Prompt
 
 
 class RewardModel:
-    """A scorer with its tokenizer."""
+    """A reward model with its tokenizer: a `Scorer`."""
+
+    metrics: Mapping[str, float] = {}
 
     def __init__(self, model: Any, tokenizer: Any, *, token_budget: int = 16384) -> None:
         use_packed_attention(model)
@@ -23,6 +25,11 @@ class RewardModel:
         tokenizer = hub.load_tokenizer(source)
         chat.ensure_chat_template(tokenizer)
         return cls(hub.load_scorer(source), tokenizer)
+
+    @property
+    def gain(self) -> float:
+        """What the learnt scores were multiplied by: sigmoid(margin / gain) is the probability that was learnt."""
+        return float(getattr(self.model.config, "score_gain", 1.0))
 
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
         """Scores [prompt][answer]; a prompt is computed once for all its answers."""

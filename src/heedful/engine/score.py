@@ -16,6 +16,7 @@ from heedful.losses import bind
 from heedful.nn.actor_critic import ActorCritic
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.logprob import token_logprobs
+from heedful.nn.scorer_with_writer import ScorerWithWriter
 
 # Up to so many logits they are made whole: three products instead of four, since chunks take 26-40 % more of the
 # head's time. At this size (4096 tokens x 16384 words) that costs 1.0 GB in fp32 at the peak, chunks 0.2 GB.
@@ -112,20 +113,23 @@ def token_columns(model: Any, packed: Packed, *, entropy: bool) -> dict[str, Ten
     return values
 
 
-def scores(model: nn.Module, packed: Packed) -> Tensor:
-    """The score of every sequence: [S]."""
-    if not isinstance(model, LikelihoodScorer):
-        return scalars(model, packed, packed.last)
-    hidden = states(model.writer, packed, torch.cat([packed.rows, packed.tokens]))
-    before, after = torch.split(hidden, len(packed.rows))
+def scores_and_logp(model: LikelihoodScorer | ScorerWithWriter, packed: Packed) -> dict[str, Tensor]:
+    """`score` [S] and `logp` [N] of a reward model that is also a writer, from one pass through its body."""
+    read = packed.tokens if isinstance(model, LikelihoodScorer) else packed.last
+    hidden = states(model.writer, packed, torch.cat([packed.rows, read]))
+    before, after = hidden[: len(packed.rows)], hidden[len(packed.rows) :]
     if (head := linear_head(model.writer)) is None:
         logp = token_columns(model.writer, packed, entropy=False)["logp"]
     elif len(packed.rows) * len(head.weight) > FULL_LOGITS:
         logp, _ = token_logprobs(before, head, packed.targets)
     else:
         logp = -F.cross_entropy(head.logits(before), packed.targets, reduction="none")
-    length = torch.bincount(packed.sequence, minlength=len(packed.last)).clamp_min(1)
-    return per_sequence(model(after, logp), packed) / length - getattr(model.config, "score_mean", 0.0)
+    if isinstance(model, LikelihoodScorer):
+        length = torch.bincount(packed.sequence, minlength=len(packed.last)).clamp_min(1)
+        score = per_sequence(model(after, logp), packed) / length
+    else:
+        score = F.linear(after.float(), model.scorer.score.weight.float())[:, 0]
+    return {"logp": logp, "score": score - getattr(model.config, "score_mean", 0.0)}
 
 
 def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
@@ -134,12 +138,16 @@ def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str,
     quantities = {bind.quantity(n) for n in wanted}
     policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
     values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
-    if quantities & {"logp", "entropy"}:
+    if isinstance(model, LikelihoodScorer | ScorerWithWriter):
+        values |= scores_and_logp(model, packed)
+    elif quantities & {"logp", "entropy"}:
         values |= token_columns(policy, packed, entropy="entropy" in quantities)
     if "value" in quantities:
         values["value"] = scalars(critic, packed, packed.rows)
-    if "score" in quantities:
-        values["score"] = scores(model, packed)
+    if "score" in quantities and "score" not in values:
+        values["score"] = scalars(model, packed, packed.last)
+    if "step_score" in quantities:
+        values["step_score"] = scalars(model, packed, packed.tokens)
     if "length" in quantities:
         values["length"] = torch.bincount(packed.sequence, minlength=len(packed.last)).float()
     if "present" in quantities:

@@ -10,9 +10,13 @@ import numpy as np
 from heedful.data import chat
 from heedful.data.formats import read_conversations, read_preferences, read_prompts, read_texts
 from heedful.data.packing import pack
+from heedful.data.solutions import read_solutions
+from heedful.data.verdicts import read_verdicts
 from heedful.engine import dialogues, pairs, train
 from heedful.engine.batch import Tree
+from heedful.engine.process_reward import solution_trees
 from heedful.engine.rehearsal import Shape
+from heedful.engine.verdict_trees import learnt_from
 from heedful.nn import hub
 
 SCORED = 16384
@@ -108,7 +112,18 @@ def trees_of(stage: str, settings: dict[str, Any], model: str) -> list[Tree] | N
         return dialogues.documents(tokenizer, read_texts(data), settings["max_length"])
     if stage == "sft":
         return dialogues.conversations(tokenizer, read_conversations(data), settings["max_length"])[0]
+    if stage == "reward":
+        return judged_trees(tokenizer, data, settings)
     return pairs.compared(tokenizer, read_preferences(data), settings["max_length"]).trees
+
+
+def judged_trees(tokenizer: Any, data: Path, settings: dict[str, Any]) -> list[Tree]:
+    """What a reward model learns from under the objective that the settings name."""
+    if settings["objective"] == "process":
+        found = read_solutions(data)
+        separator = settings["step_separator"]
+        return solution_trees(tokenizer, found, settings["max_length"], separator=separator).trees
+    return learnt_from(tokenizer, read_verdicts(data), settings["max_length"], settings["objective"]).trees
 
 
 def tokenizer_of(source: str) -> Any:

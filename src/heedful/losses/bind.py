@@ -22,8 +22,9 @@ Loss = Callable[..., Tensor]
 
 TOKEN = frozenset(
     {"logp", "entropy", "ref_logp", "behavior_logp", "advantage", "value", "old_value", "returns"}
+    | {"step_score", "step_label"}
 )
-SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "baseline"})
+SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "best", "baseline"})
 PAIR = frozenset({"strength", "probability"})
 PREFIXES: Mapping[str, Unit] = {
     "chosen_": "pair",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from heedful.data import formats
+from heedful.data import formats, verdicts
 from heedful.data.packing import shuffled
 from heedful.data.store import convert, exchange, records
 from heedful.data.store.judgements import event_id
@@ -51,7 +51,7 @@ Candidates = list[tuple[Prompt, list[Answer]]]
 
 
 def main(config: FeedbackConfig) -> dict[str, Any]:
-    """Collect a round of judgements; write them as `output`/preferences.jsonl too."""
+    """Collect a round of judgements; write them as `output`/preferences.jsonl and verdicts.jsonl too."""
     inputs: Inputs = {
         "model": config.model,
         "prompts": config.prompts,
@@ -83,6 +83,7 @@ def main(config: FeedbackConfig) -> dict[str, Any]:
     texts = {answer.id: answer.text for _, row in candidates for answer in row}
     chosen = list(convert.spelled_out(events, messages, texts))
     formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+    verdicts.write_verdicts(stage.folder / "verdicts.jsonl", verdicts.spelled_out(events, messages, texts))
     counts = Counter(event.kind for event in events)
     return stage.finish(
         prompts=len(candidates),

@@ -1,82 +1,103 @@
-"""Judgements -> a reward model: Bradley-Terry over all comparisons of a prompt as one batch element."""
+"""Judgements -> a reward model: of whole answers, by pairs, rankings or ratings, or of the steps of an answer."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from heedful.data import atomic, chat
-from heedful.data.formats import read_preferences, read_prompts
-from heedful.engine import heldout, pairs
-from heedful.engine.batch import Tree
-from heedful.engine.pairs import fits
+from heedful.data import atomic, chat, solutions, verdicts
+from heedful.data.formats import read_prompts
+from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward
+from heedful.engine.calibrate import standardise
+from heedful.engine.fit import Term
 from heedful.engine.precision import dtype
+from heedful.engine.process_reward import ProcessRewardModel, Whole
 from heedful.engine.reward_model import RewardModel
-from heedful.engine.score import sequence_columns
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, train
+from heedful.engine.verdict_trees import learnt_from
 from heedful.errors import UserError
-from heedful.losses.reward import accuracy, bradley_terry
+from heedful.losses import reward
+from heedful.losses.bind import Loss
 from heedful.nn import hub
 from heedful.nn.likelihood_scorer import LikelihoodScorer
+from heedful.nn.scorer_with_writer import ScorerWithWriter
 from heedful.tasks.judge import find_judge, judge_code
+
+Objective = Literal["listwise", "bradley_terry", "plackett_luce", "pointwise", "process"]
+# Settings that an objective has no use for.
+_PAIRS = ("margin", "label_smoothing", "ties")
+_STEPS = ("step_separator", "step_reduction", "neutral")
+_WHOLE = ("lm_coef", "head", "judge", "benchmark", "prompts")
+OTHERS: dict[str, tuple[str, ...]] = {
+    "listwise": _STEPS,
+    "bradley_terry": _STEPS,
+    "plackett_luce": (*_PAIRS, *_STEPS),
+    "pointwise": (*_PAIRS, *_STEPS),
+    "process": (*_PAIRS, *_WHOLE),
+}
 
 
 class RewardConfig(TrainingConfig):
-    """`model` gives the body (base, SFT or larger), `data` the preferences; held out by prompt.
+    """`model` gives the body (base, SFT or larger), `data` the judgements; held out by prompt.
 
-    `head` is the field's scalar on the last token, or `likelihood`: see `nn.likelihood_scorer`.
-    A `judge` and the `prompts` that it knows add the agreement with it to the figures.
+    `objective` listwise takes all pairs of a prompt as one batch element, bradley_terry each for itself,
+    plackett_luce whole rankings, pointwise ratings, process the labels of steps. `margin` asks for a distance that
+    grows with strength, `lm_coef` weighs the log-likelihood of the best answer. `head` is the field's scalar on the
+    last token, or `likelihood`: see `nn.likelihood_scorer`. A `judge` and the `prompts` that it knows add the
+    agreement with it to the figures; `benchmark` is a file of pairs with a column `subset`.
     """
 
     model: str
     data: Path
+    objective: Objective = "listwise"
+    margin: Literal["none", "small", "large"] = "none"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    ties: Literal["drop", "half", "rao_kupper"] = "drop"
+    lm_coef: float = Field(0.0, ge=0)
+    step_separator: str = Field("\n", min_length=1)
+    step_reduction: Whole = "product"
+    neutral: Literal["positive", "negative"] = "positive"
     judge: str | None = None
     prompts: Path | None = None
+    benchmark: Path | None = None
     head: Literal["last", "likelihood"] = "last"
     heldout_ratio: float = Field(0.1, gt=0, lt=1)
     learning_rate: float = Field(5e-4, gt=0)
 
+    @model_validator(mode="after")
+    def _settings_belong_to_the_objective(self) -> Self:
+        for name in OTHERS[self.objective]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing with objective={self.objective}: leave it out")
+        if self.ties == "rao_kupper" and (self.margin != "none" or self.label_smoothing):
+            raise ValueError("ties=rao_kupper has a margin of its own: leave out margin and label_smoothing")
+        return self
+
 
 def main(config: RewardConfig) -> dict[str, Any]:
-    """Train, calibrate to mean 0 and deviation 1, and write the reward model to `output`/model."""
-    inputs: Inputs = {"model": config.model, "data": config.data, "prompts": config.prompts}
-    stage = Stage("reward", config, {**inputs, "judge_code": judge_code(config.judge)})
+    """Train, calibrate and write the reward model to `output`/model."""
+    inputs: Inputs = {
+        "model": config.model,
+        "data": config.data,
+        "prompts": config.prompts,
+        "benchmark": config.benchmark,
+        "judge_code": judge_code(config.judge),
+    }
+    stage = Stage("reward", config, inputs)
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    body = hub.load_model(config.model, dtype=dtype(config.precision))
-    scorer = (
-        LikelihoodScorer(body, seed=config.seed)
-        if config.head == "likelihood"
-        else hub.scorer_from(body, seed=config.seed)
-    )
-    known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
-    learnt = pairs.compared(tokenizer, known, config.max_length)
-    unseen = [p for p in unseen if fits(tokenizer, p, config.max_length)]
-    if not unseen:
-        raise UserError(f"all held-out preferences are longer than max_length={config.max_length}: raise it")
-    judge = find_judge(config.judge) if config.judge else None
-    prompts = read_prompts(config.prompts) if config.prompts else []
-    for _ in train(stage, scorer, learnt.trees, bradley_terry, config, watch={"accuracy": accuracy}):
-        pass
-    standardise(scorer, learnt.trees)
-    table = heldout.judged(RewardModel(scorer, tokenizer), unseen, judge, prompts)
-    with atomic.new_folder(stage.folder / "model") as folder:
-        hub.save_model(folder, scorer, tokenizer)
-    return stage.finish(
-        prompts=len(learnt.trees),
-        pairs=sum(len(t.pairs) for t in learnt.trees),
-        too_long=learnt.too_long,
-        heldout_prompts=len({p.messages for p in unseen}),
-        **heldout.figures(table),
-    )
+    learn = of_steps if config.objective == "process" else of_answers
+    return learn(config, stage, tokenizer)
 
 
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
+    if "step_accuracy" in result:
+        return f"held-out steps told right from wrong {result['step_accuracy']['value']:.3f}"
     found = f"held-out accuracy {result['heldout_accuracy']['value']:.3f}"
     if "annotator_agreement" in result:
         found += (
@@ -86,19 +107,93 @@ def line(result: dict[str, Any]) -> str:
     return found
 
 
-def standardise(scorer: Any, trees: list[Tree]) -> None:
-    """Fold gain and bias into the model so that the scores of the training answers have mean 0, deviation 1.
+def of_answers(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, Any]:
+    """A model that scores whole answers, calibrated to mean 0 and deviation 1."""
+    assert config.objective != "process"
+    known, unseen = pairs.split(verdicts.read_verdicts(config.data), config.heldout_ratio, config.seed)
+    found = learnt_from(tokenizer, known, config.max_length, config.objective, ties=config.ties != "drop")
+    told = [p for p in verdicts.preferences(unseen) if pairs.fits(tokenizer, p, config.max_length)]
+    if not told:
+        raise UserError(
+            "no held-out verdict that fits into max_length tells two answers apart: raise max_length or heldout_ratio"
+        )
+    judge = find_judge(config.judge) if config.judge else None
+    prompts = read_prompts(config.prompts) if config.prompts else []
+    suite = benchmark.read_suite(config.benchmark) if config.benchmark else None
+    body = hub.load_model(config.model, dtype=dtype(config.precision))
+    scorer = (
+        LikelihoodScorer(body, seed=config.seed)
+        if config.head == "likelihood"
+        else hub.scorer_from(body, seed=config.seed)
+    )
+    writes = config.lm_coef and not isinstance(scorer, LikelihoodScorer)
+    trained = ScorerWithWriter(body, scorer) if writes else scorer
+    watch: dict[str, Loss] = {"accuracy": reward.accuracy} if found.trees[0].pairs else {}
+    for _ in train(stage, trained, found.trees, terms(config), config, watch=watch):
+        pass
+    standardise(scorer, found.trees)
+    model = RewardModel(scorer, tokenizer)
+    figures = heldout.figures(heldout.judged(model, told, judge, prompts))
+    with atomic.new_folder(stage.folder / "model") as folder:
+        hub.save_model(folder, scorer, tokenizer)
+    return stage.finish(
+        prompts=len({v.messages for v in known}),
+        pairs=sum(len(t.pairs) for t in found.trees),
+        too_long=found.too_long,
+        heldout_prompts=len({p.messages for p in told}),
+        score_mean=scorer.config.score_mean,
+        score_gain=scorer.config.score_gain,
+        **figures,
+        **({"benchmark": benchmark.on_suite(model, suite)} if suite else {}),
+    )
 
-    The head has no bias: the mean is kept in the configuration as `score_mean` and subtracted by those who score.
-    """
-    scores = flat_scores(scorer, trees)
-    gain = 1.0 / max(float(scores.std()), 1e-6)
-    with torch.no_grad():
-        for part in scorer.head if isinstance(scorer, LikelihoodScorer) else [scorer.score.weight]:
-            part.mul_(gain)
-    scorer.config.score_mean = getattr(scorer.config, "score_mean", 0.0) * gain + float(scores.mean()) * gain
+
+def terms(config: RewardConfig) -> list[Term]:
+    """What is minimised: the objective, and the negative log-likelihood of the best answer."""
+    losses: dict[str, Loss] = {
+        "listwise": pairwise(config),
+        "bradley_terry": pairwise(config),
+        "plackett_luce": reward.plackett_luce,
+        "pointwise": reward.pointwise,
+    }
+    regulariser = [Term(reward.imitation, weight=config.lm_coef)] if config.lm_coef else []
+    return [Term(losses[config.objective]), *regulariser]
 
 
-def flat_scores(scorer: Any, trees: list[Tree]) -> torch.Tensor:
-    """Scores of every sequence of every tree, in order."""
-    return torch.stack([s for tree in sequence_columns(scorer, trees, "score") for s in tree])
+def pairwise(config: RewardConfig) -> Loss:
+    """The loss of a pair; the plain one where nothing is known of it but who was chosen."""
+    if config.ties == "rao_kupper":
+        return reward.rao_kupper
+    margin = reward.STRENGTH_STEP.get(config.margin, 0.0)
+    return partial(reward.graded_bradley_terry, margin=margin, label_smoothing=config.label_smoothing)
+
+
+def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, Any]:
+    """A model that judges the steps of an answer where they end."""
+    known, unseen = pairs.split(solutions.read_solutions(config.data), config.heldout_ratio, config.seed)
+    learnt, tested = (
+        process_reward.solution_trees(
+            tokenizer,
+            part,
+            config.max_length,
+            separator=config.step_separator,
+            neutral=float(config.neutral == "positive"),
+        )
+        for part in (known, unseen)
+    )
+    scorer = hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
+    process_reward.describe(scorer.config, separator=config.step_separator, how=config.step_reduction)
+    watch: dict[str, Loss] = {"accuracy": reward.step_accuracy}
+    for _ in train(stage, scorer, learnt.trees, reward.process, config, watch=watch):
+        pass
+    model = ProcessRewardModel(scorer, tokenizer, separator=config.step_separator, how=config.step_reduction)
+    figures = heldout_steps.figures(model, tested.trees)
+    with atomic.new_folder(stage.folder / "model") as folder:
+        hub.save_model(folder, scorer, tokenizer)
+    return stage.finish(
+        prompts=len(learnt.trees),
+        solutions=sum(len(t.branches) for t in learnt.trees),
+        too_long=learnt.too_long,
+        heldout_prompts=len(tested.trees),
+        **figures,
+    )

@@ -256,6 +256,16 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """One answer and how good it is: a label (0 or 1), a mark, or the share of comparisons that it won."""
+
+    messages: tuple[Message, ...]
+    answer: str
+    rating: float
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Grade:
     """A judge's view of one answer. Each criterion and the total lie in [0, 1], higher is better."""
 

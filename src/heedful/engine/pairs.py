@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from heedful.data import chat
+from heedful.data.packing import shuffled
 from heedful.engine.batch import Node, Pair, Tree, answer_node, prompt_node
 from heedful.engine.randomness import key
 from heedful.engine.reference import fixed_logp
 from heedful.errors import UserError
-from heedful.types import Message, Preference, Prompt, Solution, Verdict
+from heedful.types import Message, Preference, Prompt, Rated, Solution, Verdict
 
-Asked = TypeVar("Asked", Preference, Prompt, Verdict, Solution)
+Asked = TypeVar("Asked", Preference, Prompt, Verdict, Solution, Rated)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,55 @@ def split(rows: Sequence[Asked], ratio: float, seed: int) -> tuple[list[Asked], 
 def _place(messages: tuple[Message, ...], seed: int) -> int:
     """Where a dialogue lies among all that could be: evenly spread over [0, 2^63)."""
     return key("heldout", seed, [(m.role, m.content) for m in messages])
+
+
+def ranked(trees: Sequence[Tree]) -> list[Tree]:
+    """Give the answers of every tree their `rank` (0 is best): by comparisons won less lost, equal ones alike."""
+    return [t if "rank" in t.labels else replace(t, labels={**t.labels, "rank": _ranks(t)}) for t in trees]
+
+
+def _ranks(tree: Tree) -> list[float]:
+    net = np.zeros(len(tree.branches))
+    for pair in tree.pairs:
+        net[pair.chosen] += 1
+        net[pair.rejected] -= 1
+    places = {value: float(place) for place, value in enumerate(sorted(set(net), reverse=True))}
+    return [places[value] for value in net]
+
+
+def borrow(trees: Sequence[Tree], n: int, seed: int) -> list[Tree]:
+    """Put the best answers to `n` other prompts below the answers of each tree, as answers to its own prompt.
+
+    Each is rejected in favour of the tree's best answer, and ranked last: what would fit any prompt gains nothing.
+    """
+    if not n:
+        return list(trees)
+    given = ranked(trees)
+    best = [t.branches[int(np.argmin(t.labels["rank"]))] for t in given]
+    order = shuffled(len(trees), key("borrow", seed), 0)
+    place = {int(i): at for at, i in enumerate(order)}
+    found = []
+    for number, tree in enumerate(given):
+        others = (best[order[(place[number] + turn) % len(order)]] for turn in range(1, len(order)))
+        own = {b.ids.tobytes() for b in tree.branches}
+        strangers: dict[bytes, Node] = {}
+        for node in others:
+            if len(strangers) == n:
+                break
+            if node.ids.tobytes() not in own:
+                strangers.setdefault(node.ids.tobytes(), node)
+        found.append(_joined(tree, list(strangers.values())))
+    return found
+
+
+def _joined(tree: Tree, strangers: Sequence[Node]) -> Tree:
+    rank = [*tree.labels["rank"], *[max(tree.labels["rank"]) + 1] * len(strangers)]
+    first, best = len(tree.branches), int(np.argmin(tree.labels["rank"]))
+    pairs = [*tree.pairs, *(Pair(best, first + i) for i in range(len(strangers)))]
+    weighed = tuple(replace(p, weight=1 / len(pairs)) for p in pairs)
+    return replace(
+        tree, branches=(*tree.branches, *strangers), pairs=weighed, labels={**tree.labels, "rank": rank}
+    )
 
 
 def with_reference(model: Any, trees: Sequence[Tree], *, cache: Path | None = None) -> list[Tree]:

@@ -1,6 +1,6 @@
 """What every stage that learns from a fixed set of trees shares: order, schedule, `fit`, held-out means."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -62,10 +62,17 @@ def plan(
     return np.split(order, np.flatnonzero(np.diff(step)) + 1)
 
 
-def packed(trees: Sequence[Tree], order: Order, token_budget: int) -> Iterator[list[Packed]]:
+Prepare = Callable[[Sequence[Tree], Sequence[int]], Sequence[Tree]]
+"""The trees of a step and their numbers -> the trees as they are trained on."""
+
+
+def packed(
+    trees: Sequence[Tree], order: Order, token_budget: int, prepare: Prepare | None = None
+) -> Iterator[list[Packed]]:
     """The micro-batches of each step."""
     for chosen in order:
-        yield microbatches([trees[i] for i in chosen], token_budget)
+        step: Sequence[Tree] = [trees[i] for i in chosen]
+        yield microbatches(prepare(step, chosen.tolist()) if prepare else step, token_budget)
 
 
 def batches(
@@ -84,8 +91,13 @@ def train(
     config: TrainingConfig,
     *,
     watch: Mapping[str, Loss] | None = None,
+    prepare: Prepare | None = None,
 ) -> Iterator[Step]:
-    """Fit `model` to `trees`, resuming from the stage's newest checkpoint."""
+    """Fit `model` to `trees`, resuming from the stage's newest checkpoint.
+
+    `prepare` is handed each step's trees and their numbers when their turn comes, after the step before: what it
+    computes with the model and gives them as labels is of the model as it is then.
+    """
     use_packed_attention(model)
     if config.gradient_checkpointing:
         recompute_layers(model)
@@ -106,7 +118,7 @@ def train(
         start = found.step if found else 0
         return fit(
             model,
-            packed(trees, order[start:], config.token_budget),
+            packed(trees, order[start:], config.token_budget, prepare),
             terms,
             optimizer,
             watch=watch,

@@ -25,7 +25,7 @@ TOKEN = frozenset(
     | {"logits", "teacher_logits"}  # a row of the vocabulary each
     | {"step_score", "step_label"}
 )
-SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "best"})
+SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "best", "baseline"})
 PAIR = frozenset({"strength", "probability"})
 PREFIXES: Mapping[str, Unit] = {
     "chosen_": "pair",

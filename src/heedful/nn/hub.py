@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from heedful.errors import UserError
+from heedful.nn import adapters
 from heedful.nn.likelihood_scorer import HEAD_FILE, LikelihoodScorer
 
 transformers_logging.set_verbosity_error()
@@ -64,9 +65,16 @@ def _load_weights(kind: Any, source: str | Path, **kwargs: Any) -> Any:
     return without_dropout(model.to(device()))
 
 
-def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a causal language model from a folder in the Hugging Face layout, or by hub name."""
-    return _load_weights(AutoModelForCausalLM, source, dtype=dtype)
+def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, merge: bool = True) -> Any:
+    """Load a causal language model from a folder in the Hugging Face layout, or by hub name.
+
+    Of a folder that holds an adapter, the model that it belongs to with the adapter added to the weights or, without
+    `merge`, beside them.
+    """
+    base = adapters.base_of(source)
+    if base is None:
+        return _load_weights(AutoModelForCausalLM, source, dtype=dtype)
+    return without_dropout(adapters.load(load_model(base, dtype=dtype), source, merge=merge))
 
 
 def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -79,8 +87,19 @@ def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> An
             raise UserError(
                 f"'{Path(source) / HEAD_FILE}' is damaged or of another model: {error}"
             ) from error
-        return scorer
-    return _load_weights(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1)
+        return _with_mean(scorer, source)
+    base = adapters.base_of(source)
+    if base is None:
+        return _load_weights(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1)
+    scorer = adapters.load(scorer_from(load_model(base, dtype=dtype), seed=0), source, merge=True)
+    return _with_mean(without_dropout(scorer), source)
+
+
+def _with_mean(scorer: Any, source: str | Path) -> Any:
+    """A scorer whose adapter was loaded into another's configuration, with the mean score of its own."""
+    if adapters.base_of(source) is not None:
+        scorer.config.score_mean = getattr(_load(AutoConfig, source), "score_mean", 0.0)
+    return scorer
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -174,12 +193,15 @@ def without_dropout(model: Any) -> Any:
 
 def read_config(source: str | Path) -> Any:
     """The configuration of a model, without its weights."""
-    return _load(AutoConfig, source)
+    return _load(AutoConfig, adapters.base_of(source) or source)
 
 
 def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write weights, configuration and tokenizer so that transformers opens the folder anywhere."""
-    model.save_pretrained(folder, safe_serialization=True)
+    """Write weights, configuration and tokenizer so that transformers opens the folder anywhere.
+
+    Of a model with an adapter, the adapter in peft's layout in place of the weights.
+    """
+    adapters.save_pretrained(folder, model)
     tokenizer.save_pretrained(folder)
 
 

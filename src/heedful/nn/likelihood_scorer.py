@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from heedful.nn import adapters
+
 HEAD_FILE = "reward_head.safetensors"
 
 
@@ -45,8 +47,8 @@ class LikelihoodScorer(nn.Module):
         return value + self.likelihood.float() * logp
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
-        """Write the writer as transformers does, and the head beside it."""
-        self.writer.save_pretrained(folder, **kwargs)
+        """Write the writer, or its adapter, and the head beside it."""
+        adapters.save_pretrained(folder, self.writer)
         head = {"score": self.score.weight.detach(), "likelihood": self.likelihood.detach()}
         save_file(head, Path(folder) / HEAD_FILE)
 

@@ -1,65 +1,135 @@
-"""Judgements -> a better policy without a reward model: direct preference optimisation."""
+"""Judgements -> a better policy without a reward model: DPO and its relatives, found by name."""
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heedful.data import atomic, cache, chat
-from heedful.data.formats import read_preferences
-from heedful.engine import pairs
+from heedful.engine import judgements, tuning
 from heedful.engine.fit import Term
-from heedful.engine.pairs import with_reference
-from heedful.engine.precision import dtype
-from heedful.engine.score import use_packed_attention
-from heedful.engine.stage import Stage
+from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, means, train
-from heedful.losses import preference
-from heedful.nn import hub
+from heedful.engine.tuning import LoraConfig
+from heedful.errors import UserError
+from heedful.losses import find
+from heedful.losses.bind import Loss
+from heedful.nn import adapters, hub
+
+FELL = 1.0
+"""By how many nats the log-prob of held-out chosen answers may fall before it is said."""
 
 
-class PreferConfig(TrainingConfig):
-    """`model` is the policy to start from and the reference, `data` the preferences; held out by prompt."""
+class PreferConfig(LoraConfig, TrainingConfig):
+    """`model` is the policy to start from, `data` the judgements; held out by prompt.
+
+    `loss` is the name of a loss in docs/losses.md, whose settings are settings here: `loss=simpo beta=2 gamma=1`.
+    `reference` is the policy as it is at the `start`, the model below its adapter (`base`), or another folder.
+    `borrowed` best answers to other prompts are set below each prompt's own.
+    """
 
     model: str
     data: Path
+    loss: str = "dpo"
+    loss_settings: dict[str, Any] = Field(default_factory=dict)
+    reference: str = "start"
+    borrowed: int = Field(0, ge=0, le=16)
     heldout_ratio: float = Field(0.1, gt=0, lt=1)
     learning_rate: float = Field(2e-4, gt=0)
-    beta: float = Field(0.1, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_no_setting_of_the_stage_is_one_of_the_loss(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        try:
+            loss = find.find(str(own.get("loss", "dpo")))
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        given = {name: value for name, value in values.items() if name not in own}
+        settings = {**own.get("loss_settings", {}), **given}
+        name, beside = str(own.get("loss", "dpo")), cls.model_fields
+        return {**own, "loss_settings": find.checked(loss, settings, what=name, beside=beside)}
+
+    @model_validator(mode="after")
+    def _single_answers_borrow_nothing(self) -> Self:
+        if self.borrowed and judgements.single_answers(find.find(self.loss)):
+            raise ValueError(
+                f"borrowed means nothing with loss={self.loss}, which compares no answers: leave it 0"
+            )
+        return self
 
 
 def main(config: PreferConfig) -> dict[str, Any]:
-    """Train with DPO and write the policy to `output`/model."""
-    stage = Stage("prefer", config, {"model": config.model, "data": config.data})
+    """Train with the loss that is named and write the policy to `output`/model."""
+    inputs: Inputs = {"model": config.model, "data": config.data}
+    other = config.reference not in ("start", "base")
+    stage = Stage("prefer", config, {**inputs, **({"reference": config.reference} if other else {})})
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    model = hub.load_model(config.model, dtype=dtype(config.precision))
-    use_packed_attention(model)
-    known, unseen = pairs.split(read_preferences(config.data), config.heldout_ratio, config.seed)
-    learnt = pairs.compared(tokenizer, known, config.max_length)
-    heldout = pairs.compared(tokenizer, unseen, config.max_length)
-    trees = with_reference(model, learnt.trees, cache=cache.folder())
-    heldout_trees = with_reference(model, heldout.trees, cache=cache.folder())
-    watch = {"rewards/accuracies": preference.accuracy}
-    terms = [Term(partial(preference.dpo, beta=config.beta))]
-    for _ in train(stage, model, trees, terms, config, watch=watch):
-        pass
-    figures = means(
-        model, heldout_trees, {"heldout_loss": terms[0].loss, "heldout_accuracy": preference.accuracy}
+    model = tuning.load_start(config)
+    loss = partial(find.find(config.loss), **config.loss_settings)
+    known, unseen = (
+        judgements.material(
+            tokenizer, rows, max_length=config.max_length, borrowed=config.borrowed, seed=config.seed
+        )
+        for rows in judgements.read(loss, config.data, config.heldout_ratio, config.seed)
     )
+    known, unseen = referred(config, model, loss, known, unseen)
+    seen = judgements.watch(loss, float(config.loss_settings.get("beta", 1.0)))
+    prepare = partial(known.prepared, model) if known.mismatched else None
+    for _ in train(stage, model, known.trees, [Term(loss)], config, watch=seen, prepare=prepare):
+        pass
+    heldout = unseen.prepared(model, unseen.trees, range(len(unseen.trees)))
+    figures = means(model, heldout, judgements.measures(loss))
     with atomic.new_folder(stage.folder / "model") as folder:
         hub.save_model(folder, model, tokenizer)
     return stage.finish(
-        prompts=len(trees),
-        pairs=sum(len(t.pairs) for t in trees),
-        too_long=learnt.too_long + heldout.too_long,
+        loss=config.loss,
+        prompts=len(known.trees),
+        pairs=sum(len(t.pairs) for t in known.trees),
+        answers=sum(len(t.branches) for t in known.trees),
+        too_long=known.too_long + unseen.too_long,
         **figures,
     )
 
 
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
-    return f"{result['pairs']} pairs, held-out accuracy {result['heldout_accuracy']:.3f}"
+    drift = result.get("chosen_drift", 0.0)
+    learnt = f"{result['pairs']} pairs" if result["pairs"] else f"{result['answers']} answers"
+    found = f"{result['loss']}: {learnt}, held-out accuracy {result['heldout_accuracy']:.3f}"
+    if "chosen_drift" in result:
+        found += f", log-prob of chosen answers {drift:+.1f} nats"
+    if drift < -FELL:
+        found += (
+            " - it FELL: probability goes to answers that nobody chose; loss=dpo_nll holds it up, or lower "
+            "learning_rate"
+        )
+    return found
+
+
+def referred(
+    config: PreferConfig, model: Any, loss: Loss, known: judgements.Material, unseen: judgements.Material
+) -> tuple[judgements.Material, judgements.Material]:
+    """Both with the reference's log-probs; what is learnt from only where the loss names them."""
+    reference, below = model, config.reference == "base" and adapters.has(model)
+    if config.reference != "start" and not below:
+        folder = tuning.base_folder(config.model) if config.reference == "base" else config.reference
+        if not hub.same_vocabulary(config.model, folder):
+            raise UserError(
+                f"reference={folder} reads other token ids than model={config.model}: give one alike"
+            )
+        reference = hub.load_model(folder, dtype=model.dtype)
+    if below:
+        adapters.switched_off(model, True)
+    if judgements.needs_reference(loss):
+        known = known.referred(reference, cache.folder())
+    unseen = unseen.referred(reference, cache.folder())
+    if below:
+        adapters.switched_off(model, False)
+    return known, unseen

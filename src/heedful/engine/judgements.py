@@ -1,0 +1,97 @@
+"""Judgements in the form that a loss asks for: pairs, all answers of a prompt side by side, or answers one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from heedful.data.formats import read_preferences
+from heedful.data.rated import read_rated
+from heedful.engine import pairs, unpaired
+from heedful.engine.batch import Tree
+from heedful.engine.score import use_packed_attention
+from heedful.losses import bind, preference, watched
+from heedful.losses.bind import Loss
+from heedful.losses.unpaired import agrees
+from heedful.types import Preference, Rated
+
+Rows = list[Preference] | list[Rated]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Trees to learn from or to measure on; for losses of single answers, each prompt with answers to another too."""
+
+    trees: list[Tree]
+    too_long: int
+    mismatched: list[Tree] | None = None
+
+    def referred(self, reference: Any, cache: Path | None) -> "Material":
+        """The same with the log-probs that `reference` has now."""
+        use_packed_attention(reference)
+        mismatched = self.mismatched and pairs.with_reference(reference, self.mismatched, cache=cache)
+        trees = pairs.with_reference(reference, self.trees, cache=cache)
+        return replace(self, trees=trees, mismatched=mismatched)
+
+    def prepared(self, model: Any, trees: Sequence[Tree], numbers: Sequence[int]) -> Sequence[Tree]:
+        """The trees of a step as they are trained on: with KTO's baseline, as the model is now."""
+        if self.mismatched is None:
+            return trees
+        return unpaired.with_baseline(model, trees, [self.mismatched[i] for i in numbers])
+
+
+def single_answers(loss: Loss) -> bool:
+    """Whether a loss learns from answers one by one, not from comparisons."""
+    return bind.unit(loss) == "sequence"
+
+
+def read(loss: Loss, data: Path, heldout_ratio: float, seed: int) -> tuple[Rows, Rows]:
+    """The judgements in `data`, split by prompt: (learnt from, held out)."""
+    if single_answers(loss):
+        return pairs.split(read_rated(data), heldout_ratio, seed)
+    return pairs.split(read_preferences(data), heldout_ratio, seed)
+
+
+def material(tokenizer: Any, rows: Rows, *, max_length: int, borrowed: int, seed: int) -> Material:
+    """Judgements as trees; `borrowed` best answers to other prompts join those of each prompt."""
+    rated = [r for r in rows if isinstance(r, Rated)]
+    if rated:
+        found = unpaired.labelled(tokenizer, rated, max_length, seed)
+        return Material(found.trees, found.too_long, found.mismatched)
+    compared = pairs.compared(tokenizer, [r for r in rows if isinstance(r, Preference)], max_length)
+    return Material(pairs.ranked(pairs.borrow(compared.trees, borrowed, seed)), compared.too_long)
+
+
+def needs_reference(loss: Loss) -> bool:
+    """Whether a loss names the reference's log-probs."""
+    return any(bind.quantity(name) == "ref_logp" for name in bind.columns(loss))
+
+
+def watch(loss: Loss, beta: float) -> dict[str, Loss]:
+    """What is logged of each step beside the loss, under the names that TRL uses."""
+    if single_answers(loss):
+        return {"rewards/accuracies": agrees, "kl": watched.baseline, "log_ratio": watched.log_ratio}
+    seen: dict[str, Loss] = {"logps/chosen": watched.chosen_logp, "logps/rejected": watched.rejected_logp}
+    if not needs_reference(loss):
+        return {"rewards/accuracies": watched.likelier, **seen}
+    return {
+        "rewards/accuracies": preference.accuracy,
+        "rewards/chosen": partial(watched.chosen_reward, beta=beta),
+        "rewards/rejected": partial(watched.rejected_reward, beta=beta),
+        "rewards/margins": partial(watched.reward_margin, beta=beta),
+        **seen,
+    }
+
+
+def measures(loss: Loss) -> Mapping[str, Loss]:
+    """What is measured on held-out judgements after training, in nats of an answer's log-prob where it is no share."""
+    found: dict[str, Loss] = {"heldout_loss": loss}
+    if single_answers(loss):
+        return found | {"heldout_accuracy": agrees, "log_ratio": watched.log_ratio}
+    return found | {
+        "heldout_accuracy": preference.accuracy,
+        "heldout_likelier": watched.likelier,
+        "chosen_drift": watched.chosen_reward,
+        "rejected_drift": watched.rejected_reward,
+    }

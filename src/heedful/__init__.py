@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heedful.engine.optim import Optimizer
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
+    from heedful.engine.rerank import Reranked
     from heedful.engine.reward_model import RewardModel
     from heedful.engine.rollout import Rollouts, RolloutSettings
     from heedful.engine.sampler import Sampler
@@ -53,6 +54,7 @@ _WHERE = {
     "engine.optim": ("Optimizer",),
     "engine.pairs": ("compared", "with_reference"),
     "engine.policy": ("Policy",),
+    "engine.rerank": ("Reranked",),
     "engine.reward_model": ("RewardModel",),
     "engine.rollout": ("RolloutSettings", "Rollouts"),
     "engine.sampler": ("Sampler",),

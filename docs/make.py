@@ -148,9 +148,7 @@ def config_of(verb: str) -> type[BaseModel] | None:
 
 def stage_config(name: str) -> type[BaseModel]:
     """A stage's configuration class."""
-    found: type[BaseModel] = getattr(
-        import_module(f"heedful.stages.{name}"), cli.config_name(name)
-    )
+    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), cli.config_name(name))
     return found
 
 

@@ -4,7 +4,6 @@ import re
 import shlex
 import tomllib
 from importlib.util import find_spec
-from typing import Any
 
 import docs_kit
 import pytest

@@ -35,7 +35,10 @@ def test_an_answer_ends_where_the_grammar_ends() -> None:
 
 
 def test_a_json_schema_makes_panels() -> None:
-    small = {"type": "object", "properties": {"plan": {"type": "array", "items": {"enum": ["go", "stay"]}, "maxItems": 2}}}
+    small = {
+        "type": "object",
+        "properties": {"plan": {"type": "array", "items": {"enum": ["go", "stay"]}, "maxItems": 2}},
+    }
     small |= {"required": ["plan"], "additionalProperties": False}
     how = Sampling(60, 1.0, grammar=json.dumps(small))
     for answered in policy().answer(ASK, how, seed=(2,), n=3):

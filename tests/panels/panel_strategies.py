@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from heedful.panels.panel import FIELDS, NAMED, Entry, Panel, clean
 
-ODD = st.sampled_from([":", "\\", "：", "drop", "plan", "\\:", "person", "删去", "\x85", "\u2028", "\t", "  "])
+ODD = st.sampled_from(
+    [":", "\\", "：", "drop", "plan", "\\:", "person", "删去", "\x85", "\u2028", "\t", "  "]
+)
 WORD = st.one_of(ODD, st.text(min_size=1, max_size=8))
 TEXTS = st.lists(WORD, min_size=1, max_size=4).map(" ".join).map(clean).filter(bool)
 STATES = st.one_of(st.just(""), TEXTS)

@@ -84,7 +84,9 @@ def test_what_cannot_be_done_is_said() -> None:
 
 def test_an_answer_that_is_no_plan_is_taken_line_by_line() -> None:
     story = desk.begin("x", START)
-    assert desk.plans(story, ["plan Mina leaves\nplan Tom comes", "Mina sleeps.\n\n", "plan Mina leaves\nplan Tom comes"]) == [
+    assert desk.plans(
+        story, ["plan Mina leaves\nplan Tom comes", "Mina sleeps.\n\n", "plan Mina leaves\nplan Tom comes"]
+    ) == [
         ("Mina leaves", "Tom comes"),
         ("Mina sleeps.",),
     ]
@@ -118,6 +120,8 @@ def test_a_book_is_cut_into_whole_sentences_and_nothing_is_lost() -> None:
     assert all(p[-1] in ".!。！" for p in parts)
 
 
-@pytest.mark.parametrize(("text", "words"), [("It's a well-made kite.", 4), ("米娜走了。Tom left", 6), ("", 0)])
+@pytest.mark.parametrize(
+    ("text", "words"), [("It's a well-made kite.", 4), ("米娜走了。Tom left", 6), ("", 0)]
+)
 def test_words(text: str, words: int) -> None:
     assert book.words(text) == words

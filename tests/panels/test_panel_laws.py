@@ -5,11 +5,11 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from panels.panel_strategies import panels
 
 from heedful.errors import UserError
 from heedful.panels import budget, changes, exchange, requests, score, text
 from heedful.panels.panel import FIELDS, Entry, Panel
+from panels.panel_strategies import panels
 
 LANGS = st.sampled_from(["en", "zh"])
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,7 +67,9 @@ def test_a_budget_is_kept_and_every_dropped_line_is_said(panel: Panel, limit: in
     kept, dropped = budget.fit(panel, len, limit)
     assert len(text.render(kept)) <= limit
     lines = text.render(kept).split("\n") if text.render(kept) else []
-    assert sorted([*lines, *(d.line for d in dropped)]) == sorted(filter(None, text.render(panel).split("\n")))
+    assert sorted([*lines, *(d.line for d in dropped)]) == sorted(
+        filter(None, text.render(panel).split("\n"))
+    )
     assert bool(budget.said(dropped, limit)) == bool(dropped)
 
 
@@ -138,6 +140,8 @@ def test_a_line_that_is_none_of_a_panel_is_named() -> None:
 
 def test_an_answer_may_neither_plan_nor_touch_what_is_locked() -> None:
     before = Panel(people=(Entry("Mina", "ill"),), goals=("find the key",), plan=("Mina sleeps",))
-    after, bad = requests.updated(before, "plan Mina flies\nperson Mina: well\nsome prose\ndrop goal find the key", ["goals"])
+    after, bad = requests.updated(
+        before, "plan Mina flies\nperson Mina: well\nsome prose\ndrop goal find the key", ["goals"]
+    )
     assert after == Panel(people=(Entry("Mina", "well"),), goals=("find the key",))
     assert bad == ["some prose"]

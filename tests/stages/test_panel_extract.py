@@ -65,7 +65,9 @@ def test_a_second_try_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert result["scores"]["all"]["f1"] == 1.0
 
 
-def test_a_run_that_was_stopped_asks_for_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_asks_for_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     true, asked = knows(STEPS), list[str]()
 
     def dies(prompt: Prompt, seed: Sequence[Any], number: int) -> str:

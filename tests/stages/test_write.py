@@ -46,7 +46,20 @@ def session(folder: Path, lines: list[str], **settings: Any) -> tuple[desk.Desk,
 def test_a_session_of_every_move(tmp_path: Path) -> None:
     story, _ = session(
         tmp_path,
-        ["2", "Mina sings; Mina sleeps", "e people", "Mina: well", "", "l people", "1", "b", "g 1", "9", "x y", "q"],
+        [
+            "2",
+            "Mina sings; Mina sleeps",
+            "e people",
+            "Mina: well",
+            "",
+            "l people",
+            "1",
+            "b",
+            "g 1",
+            "9",
+            "x y",
+            "q",
+        ],
         consent=True,
     )
     assert [t.passage for t in story.turns] == [
@@ -76,14 +89,19 @@ def test_leaving_and_coming_back(tmp_path: Path) -> None:
 def test_mistakes_are_said_and_cost_nothing(tmp_path: Path) -> None:
     story, shown = session(tmp_path, ["e peple", "g 7", "9", ";", "q"])
     assert len(story.turns) == 1
-    assert sum("Did you mean 'people'" in s or "steps are 0 to 0" in s or "plans 1 to 3" in s for s in shown) == 3
+    assert (
+        sum("Did you mean 'people'" in s or "steps are 0 to 0" in s or "plans 1 to 3" in s for s in shown)
+        == 3
+    )
 
 
 def test_a_long_story_has_prompts_of_one_length_and_every_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write, "open_author", lambda *_: author(reply))
-    config = WriteConfig(model="x", output=tmp_path, premise="Mina", steps=400, plans=1, title="Long", consent=True)
+    config = WriteConfig(
+        model="x", output=tmp_path, premise="Mina", steps=400, plans=1, title="Long", consent=True
+    )
     result = write.main(config)
     assert result["passages"] == 400
     assert result["words"] == 400 * 3

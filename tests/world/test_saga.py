@@ -1,5 +1,7 @@
 """Long stories of the world: what is told is so, what is so can be read back, and faults are found."""
 
+import itertools
+
 import pytest
 
 from heedful.panels import changes, text
@@ -27,7 +29,7 @@ def test_a_passage_is_read_back_into_its_events(lang: Lang) -> None:
 @pytest.mark.parametrize("lang", LANGS)
 def test_panels_follow_from_one_another_and_hold_the_plan(lang: Lang) -> None:
     story = STORY[lang]
-    for now, then in zip(story, story[1:], strict=False):
+    for now, then in itertools.pairwise(story):
         assert now.after == then.before
         assert now.after.plan == tuple(saga.line(lang, e) for e in then.events)
         assert then.after.short_memory == then.before.plan
@@ -51,7 +53,11 @@ def test_each_kind_of_contradiction_is_found(said: str, why: str) -> None:
     alive, other = begun.alive[:2]
     state = saga.happened(begun, saga.Event("die", {"p": other}))
     spoken = said.format(
-        dead=other, alive=alive, closed=state.closed, place=state.places[0], thing=next(iter(state.things)).capitalize()
+        dead=other,
+        alive=alive,
+        closed=state.closed,
+        place=state.places[0],
+        thing=next(iter(state.things)).capitalize(),
     )
     found = saga_judge.judge(state, [spoken])
     assert [why in reason for _, reason in found.contradictions] == [True]

@@ -67,7 +67,8 @@ def with_part(text: str, name: str, part: str) -> str:
 def command_line() -> str:
     """docs/cli.md."""
     group: Any = typer.main.get_command(cli.app)
-    verbs = [f"| [`{name}`](#{name}) | {command.help} |" for name, command in group.commands.items()]
+    commands = flattened(group)
+    verbs = [f"| [`{n}`](#{n.replace(' ', '-')}) | {command.help} |" for n, command in commands.items()]
     parts = [
         "# Command line\n",
         "`heedful VERB RECIPE key=value ...`, where RECIPE is a built-in name or a YAML file. Values are YAML; "
@@ -76,11 +77,20 @@ def command_line() -> str:
         "| verb | what it does |\n|---|---|\n" + "\n".join(verbs) + "\n",
         recipe_table(),
         shared_settings(),
-        *(verb_section(name, command) for name, command in group.commands.items()),
+        *(verb_section(name, command) for name, command in commands.items()),
         "## world\n\nNo verb: `demo` and `loop` write the built-in world's files first. Set as `world.key=value`.\n",
         settings_table(stage_config("world"), StageConfig),
     ]
     return "\n".join(parts)
+
+
+def flattened(group: Any) -> dict[str, Any]:
+    """Every command by what is typed for it: those of a group after the group's name."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {n}": c for n, c in inner.items()}
+    return found
 
 
 def recipe_table() -> str:
@@ -134,14 +144,15 @@ def config_of(verb: str) -> type[BaseModel] | None:
         return ServeConfig
     if verb == "selfcheck":
         return stage_config(verb)
+    if verb.startswith("panel "):
+        return stage_config(verb.replace(" ", "_"))
     return stage_config(verb) if verb in cli.HELP else None
 
 
 def stage_config(name: str) -> type[BaseModel]:
     """A stage's configuration class."""
     name = name.replace("-", "_")
-    kind = f"{name.title().replace('_', '')}Config"
-    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), kind)
+    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), cli.config_name(name))
     return found
 
 

@@ -119,6 +119,7 @@ HELP = {
     "prefer": "Improve the policy by DPO on comparisons.",
     "best-of": "Best of n by reward, and learning from it: rejection sampling, expert iteration.",
     "distill": "Train a student on its teacher's distributions or answers.",
+    "write": "Write a long text step by step: panel beside text, plans to choose from.",
     "evaluate": "Compare policies: win rates, KL, length, stopping, repetition.",
     "report": "Write report.html of a finished run.",
 }
@@ -136,10 +137,6 @@ panel_app = typer.Typer(help="Contextual panels: writing from assigned materials
 for _verb, _help in PANEL_HELP.items():
     panel_app.command(_verb, help=_help)(_stage(f"panel_{_verb}", f"panel {_verb}"))
 app.add_typer(panel_app, name="panel", rich_help_panel=None)
-
-
-WRITE_HELP = "Write a long text step by step: panel beside text, plans to choose from."
-app.command("write", help=WRITE_HELP)(_stage("write"))
 
 
 @app.command()

@@ -11,8 +11,11 @@ import pytest
 from cli.kit import Heedful
 from heedful import __version__, cli
 
-LOOP = ["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "evaluate", "report"]
-VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "serve"]
+LOOP = [
+    *["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "best-of", "distill", "write"],
+    *["evaluate", "report"],
+]
+VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "panel", "serve", "studio"]
 HEAVY = [
     "torch",
     "transformers",
@@ -57,9 +60,9 @@ def test_the_version(heedful: Heedful) -> None:
     assert (ended.code, ended.out) == (0, f"heedful {__version__}\n")
 
 
-@pytest.mark.parametrize("verb", cli.HELP)
+@pytest.mark.parametrize("verb", [*cli.HELP, *(f"panel_{part}" for part in cli.PANEL_HELP)])
 def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str) -> None:
     stage = import_module(f"heedful.stages.{verb}")
     assert stage.__doc__
-    for name in (f"{verb.title()}Config", "main", "line"):
+    for name in (cli.config_name(verb), "main", "line"):
         assert getattr(stage, name).__doc__

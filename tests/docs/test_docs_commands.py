@@ -4,7 +4,6 @@ import re
 import shlex
 import tomllib
 from importlib.util import find_spec
-from typing import Any
 
 import docs_kit
 import pytest
@@ -13,13 +12,16 @@ import typer
 from heedful import cli, recipes, settings
 from heedful.errors import UserError
 
-GROUP: Any = typer.main.get_command(cli.app)
+COMMANDS = docs_kit.generator().flattened(typer.main.get_command(cli.app))
 WRITTEN = [(docs_kit.name(page), command) for page in docs_kit.PAGES for command in docs_kit.commands(page)]
 
 
 def check_heedful(verb: str, words: list[str]) -> None:
     """Raise where a verb, an option, a recipe or a setting does not exist."""
-    known = {option: param for param in GROUP.commands[verb].params for option in param.opts}
+    if verb == "panel":
+        verb = f"panel {words[0]}"
+        words = words[1:]
+    known = {option: param for param in COMMANDS[verb].params for option in param.opts}
     plain, given = [], iter(words)
     for word in given:
         if not word.startswith("-"):

@@ -23,7 +23,12 @@ _IN: dict[Lang, re.Pattern[str]] = {
         r"\b(?:was|is|lay|lies|stood|sat|still|stayed) (?:\w+ )?(?:in|at|with|inside) (?P<where>[^.,;!?]+)",
         re.IGNORECASE,
     ),
-    "zh": re.compile("(?:还|就|仍|正)?(?:在|放在|躺在)(?P<where>[^。，；！？]+?)里"),
+    "zh": re.compile("^(?!.*[把置]).*?在(?P<where>[^。，；！？]+?)里"),
+}
+_ENTERS: dict[Lang, str] = {"en": r"\b(?:to|into|in|inside|at) ", "zh": "(?:去了?|到了?|进了?|往|在|于)"}
+_PAST: dict[Lang, re.Pattern[str]] = {  # what stays true of the dead
+    "en": re.compile(r"\b(?:from|had been|used to|was born)\b", re.IGNORECASE),
+    "zh": re.compile("来自|出自|曾|生于"),
 }
 _STATE: dict[Lang, re.Pattern[str]] = {
     "en": re.compile(r"^(?:in|at|with|inside) (?P<where>.+)$", re.IGNORECASE),
@@ -92,10 +97,12 @@ def marks(panel: Panel, passage: str) -> list[Mark]:
 
 def _against(panel: Panel, sentence: str, moved: set[str]) -> Iterator[str]:
     for name in dead(panel):
-        if _acts(name, sentence) and not DEAD[panel.lang].search(sentence):
+        alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
+        if alive and _acts(name, sentence):
             yield f"{name} is dead"
     for name in shut(panel):
-        if _has(name, sentence) and not CLOSED[panel.lang].search(sentence):
+        entered = re.search(_ENTERS[panel.lang] + re.escape(name), sentence, re.IGNORECASE)
+        if entered and not CLOSED[panel.lang].search(sentence):
             yield f"{name} is closed"
     said = _IN[panel.lang].search(sentence)
     if said is None:

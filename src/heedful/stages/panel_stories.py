@@ -25,8 +25,8 @@ from heedful.world import saga, saga_judge
 class PanelStoriesConfig(StageConfig):
     """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt."""
 
-    panel_models: list[Path] = Field(min_length=1)
-    text_models: list[Path] = Field(min_length=1)
+    panel_models: tuple[Path, ...] = Field(min_length=1)
+    text_models: tuple[Path, ...] = Field(min_length=1)
     lang: Lang = "en"
     stories: int = Field(8, ge=2)
     passages: int = Field(50, gt=0)

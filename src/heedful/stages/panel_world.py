@@ -7,9 +7,11 @@ from typing import Any
 from pydantic import Field
 
 from heedful.data import files
+from heedful.data.rows import prompt_row
 from heedful.engine.stage import Stage, StageConfig
 from heedful.panels import requests, text
 from heedful.panels.exchange import Step, step_row
+from heedful.tasks import panels
 from heedful.types import Lang
 from heedful.world import corpus, saga
 from heedful.world.languages import lexicon
@@ -27,7 +29,7 @@ class PanelWorldConfig(StageConfig):
 
 
 def main(config: PanelWorldConfig) -> dict[str, Any]:
-    """Write steps.jsonl, test_steps.jsonl and text.jsonl, whose lists teach a small model to copy."""
+    """Write steps, prompts that ask what a passage changed, and texts whose lists teach a small model to copy."""
     stage = Stage("panel_world", config, {})
     if (done := stage.finished()) is not None:
         return done
@@ -47,6 +49,8 @@ def main(config: PanelWorldConfig) -> dict[str, Any]:
     return stage.finish(
         steps=files.write_jsonl(folder / "steps.jsonl", map(step_row, train)),
         test_steps=files.write_jsonl(folder / "test_steps.jsonl", map(step_row, test)),
+        prompts=files.write_jsonl(folder / "prompts.jsonl", map(prompt_row, panels.prompts(train))),
+        test_prompts=files.write_jsonl(folder / "test_prompts.jsonl", map(prompt_row, panels.prompts(test))),
         lists=files.write_jsonl(folder / "lists.jsonl", ({"text": t} for t in lists)),
         text=files.write_jsonl(folder / "text.jsonl", ({"text": t} for t in [*lists, *spoken, *asked])),
     )

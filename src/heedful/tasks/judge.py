@@ -11,6 +11,7 @@ from pathlib import Path
 
 from heedful import world
 from heedful.errors import UserError
+from heedful.tasks import panels
 from heedful.types import Prompt
 
 Judge = Callable[[Sequence[Prompt], Sequence[str]], list[dict[str, float]]]
@@ -33,12 +34,14 @@ def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
 
 
 def find_judge(name: str) -> Judge:
-    """`world`, or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
+    """`world`, `panel` (see `tasks.panels`), or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
     if name == "world":
         return gold
+    if name == "panel":
+        return panels.judge
     path, _, function = name.rpartition(":")
     if not path.endswith(".py"):
-        raise UserError(f"judge '{name}' is neither 'world' nor 'file.py:function'")
+        raise UserError(f"judge '{name}' is none of 'world', 'panel' and 'file.py:function'")
     if not Path(path).is_file():
         raise UserError(f"judge file '{path}' does not exist")
     spec = importlib.util.spec_from_file_location("heedful_user_judge", path)

@@ -1,0 +1,135 @@
+"""`heedful write` as a person uses it: plans, own plans, edits, locks, going back, leaving and coming back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.panel_kit import author
+from heedful.errors import UserError
+from heedful.panels import desk
+from heedful.stages import write
+from heedful.stages.write import Terminal, WriteConfig
+from heedful.types import Prompt
+
+
+def reply(prompt: Prompt, seed: Sequence[Any], number: int) -> str:
+    asked = prompt.messages[-1].content
+    if asked.endswith("What comes next?"):
+        return f"plan Mina does {number}"
+    if asked == "What has changed?":
+        return f"lately {prompt.messages[-2].content}\nperson Mina: tired"
+    plan = [line.removeprefix("plan ") for line in asked.split("\n") if line.startswith("plan ")]
+    return ". ".join(plan) + "."
+
+
+def session(folder: Path, lines: list[str], **settings: Any) -> tuple[desk.Desk, list[str]]:
+    """Type lines at the terminal; what is shown comes back as text."""
+    config = WriteConfig(model="scripted", output=folder, **{"premise": "Mina wants the key", **settings})
+    typed, shown = iter(lines), list[str]()
+
+    def ask(_: str) -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    who = author(reply)
+    story = write.begun(config, who, folder / "story.json")
+    terminal = Terminal(ask, lambda thing: shown.append(str(thing)))
+    story, _ = write.session(config, who, story, terminal, lambda now: write.save(folder, now))
+    return story, shown
+
+
+def test_a_session_of_every_move(tmp_path: Path) -> None:
+    story, _ = session(
+        tmp_path,
+        [
+            "2",
+            "Mina sings; Mina sleeps",
+            "e people",
+            "Mina: well",
+            "",
+            "l people",
+            "1",
+            "b",
+            "g 1",
+            "9",
+            "x y",
+            "q",
+        ],
+        consent=True,
+    )
+    assert [t.passage for t in story.turns] == [
+        "",
+        "Mina does 1.",
+        "Mina sings. Mina sleeps.",
+        "Mina does 0.",
+        "x y.",
+    ]
+    assert [t.parent for t in story.turns] == [-1, 0, 1, 2, 1]
+    assert story.turns[2].after.people[0].state == "well"
+    assert story.turns[3].after.people[0].state == "well"  # locked
+    assert story.locked == ("people",)
+    kinds = [p.source for p in desk.judgements(story)]
+    assert kinds.count("desk-edit") == 1
+    assert kinds.count("desk-plan") >= 5
+
+
+def test_leaving_and_coming_back(tmp_path: Path) -> None:
+    first, _ = session(tmp_path, ["1"])
+    again, _ = session(tmp_path, ["1", "q"])
+    assert [t.passage for t in again.turns[:2]] == [t.passage for t in first.turns]
+    assert again.turns[0].before == first.turns[0].before
+    assert len(again.turns) == 3
+
+
+def test_mistakes_are_said_and_cost_nothing(tmp_path: Path) -> None:
+    story, shown = session(tmp_path, ["e peple", "g 7", "9", ";", "q"])
+    assert len(story.turns) == 1
+    assert (
+        sum("Did you mean 'people'" in s or "steps are 0 to 0" in s or "plans 1 to 3" in s for s in shown)
+        == 3
+    )
+
+
+def test_a_long_story_has_prompts_of_one_length_and_every_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "open_author", lambda *_: author(reply))
+    config = WriteConfig(
+        model="x", output=tmp_path, premise="Mina", steps=400, plans=1, title="Long", consent=True
+    )
+    result = write.main(config)
+    assert result["passages"] == 400
+    assert result["words"] == 400 * 3
+    assert result["most_prompt_tokens"] < 80
+    assert {p.name for p in tmp_path.iterdir()} >= {"story.json", "story.md", "story.epub", "steps.jsonl"}
+    assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == 400
+    assert json.loads((tmp_path / "story.json").read_text())["title"] == "Long"
+
+
+def test_there_must_be_something_to_begin_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="premise"):
+        session(tmp_path, [], premise="")
+
+
+def test_an_outline_a_text_and_a_panel_are_beginnings(tmp_path: Path) -> None:
+    (tmp_path / "outline.txt").write_text("Mina leaves\nMina returns\n")
+    (tmp_path / "text.txt").write_text("Mina was born. She grew up.")
+    (tmp_path / "panel.json").write_text('{"people": [{"name": "Tom", "state": "ill"}]}')
+    story, _ = session(
+        tmp_path / "out",
+        ["q"],
+        outline=tmp_path / "outline.txt",
+        text=tmp_path / "text.txt",
+        panel=tmp_path / "panel.json",
+    )
+    assert story.panel.future == ("Mina leaves", "Mina returns")
+    assert [e.name for e in story.panel.people] == ["Tom", "Mina"]
+    assert desk.passages(story) == ["Mina was born. She grew up."]
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        session(tmp_path / "other", [], panel=tmp_path / "bad.json")

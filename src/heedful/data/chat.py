@@ -24,6 +24,7 @@ __all__ = [
     "render",
     "render_prompt",
     "stop_ids",
+    "text_ids",
 ]
 
 
@@ -74,6 +75,11 @@ def render_prompt(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tupl
 def answer_ids(tokenizer: ChatTokenizer, text: str) -> tuple[int, ...]:
     """The tokens of an answer and its EOS."""
     return (*_encode(tokenizer, text, literal=_spells_special(tokenizer, text)), _eos(tokenizer))
+
+
+def text_ids(tokenizer: ChatTokenizer, text: str) -> tuple[int, ...]:
+    """The tokens of text of ours, such as what a template writes: special tokens that it spells are meant."""
+    return tuple(_encode(tokenizer, text, literal=False))
 
 
 def stop_ids(tokenizer: ChatTokenizer, model: Any = None) -> tuple[int, ...]:

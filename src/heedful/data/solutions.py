@@ -28,6 +28,13 @@ def read_solutions(
     )
 
 
+def holds_solutions(path: str | Path) -> bool:
+    """Whether the first row of a file has the columns of labelled steps."""
+    first = next(iter(files.read_rows(path)), None)
+    forms = (_PRM800K, *shapes.STEPS)
+    return first is not None and any(all(c in first.data for c in form.columns) for form in forms)
+
+
 def write_solutions(path: str | Path, solutions: Iterable[Solution]) -> int:
     """Write the JSONL that `read_solutions` gives back unchanged."""
     return files.write_jsonl(path, map(_row, solutions))

@@ -8,15 +8,17 @@ from typing import Any
 
 from heedful.data.formats import read_preferences
 from heedful.data.rated import read_rated
+from heedful.data.solutions import holds_solutions, read_solutions
 from heedful.engine import pairs, unpaired
 from heedful.engine.batch import Tree
 from heedful.engine.score import use_packed_attention
+from heedful.engine.step_pairs import compared_steps
 from heedful.losses import bind, preference, watched
 from heedful.losses.bind import Loss
 from heedful.losses.unpaired import agrees
-from heedful.types import Preference, Rated
+from heedful.types import Preference, Rated, Solution
 
-Rows = list[Preference] | list[Rated]
+Rows = list[Preference] | list[Rated] | list[Solution]
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,25 @@ def single_answers(loss: Loss) -> bool:
 
 
 def read(loss: Loss, data: Path, heldout_ratio: float, seed: int) -> tuple[Rows, Rows]:
-    """The judgements in `data`, split by prompt: (learnt from, held out)."""
+    """The judgements in `data`, split by prompt: (learnt from, held out). Labelled steps are known by their columns."""
     if single_answers(loss):
         return pairs.split(read_rated(data), heldout_ratio, seed)
+    if holds_solutions(data):
+        return pairs.split(read_solutions(data), heldout_ratio, seed)
     return pairs.split(read_preferences(data), heldout_ratio, seed)
 
 
-def material(tokenizer: Any, rows: Rows, *, max_length: int, borrowed: int, seed: int) -> Material:
+def material(
+    tokenizer: Any, rows: Rows, *, max_length: int, borrowed: int, step_separator: str, seed: int
+) -> Material:
     """Judgements as trees; `borrowed` best answers to other prompts join those of each prompt."""
-    rated = [r for r in rows if isinstance(r, Rated)]
-    if rated:
+    if rated := [r for r in rows if isinstance(r, Rated)]:
         found = unpaired.labelled(tokenizer, rated, max_length, seed)
         return Material(found.trees, found.too_long, found.mismatched)
-    compared = pairs.compared(tokenizer, [r for r in rows if isinstance(r, Preference)], max_length)
+    if steps := [r for r in rows if isinstance(r, Solution)]:
+        compared = compared_steps(tokenizer, steps, max_length, separator=step_separator)
+    else:
+        compared = pairs.compared(tokenizer, [r for r in rows if isinstance(r, Preference)], max_length)
     return Material(pairs.ranked(pairs.borrow(compared.trees, borrowed, seed)), compared.too_long)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from heedful.data import files
+from heedful.data import conditions, files
 from heedful.data.formats import read_conversations, read_prompts
 from heedful.data.rows import messages_row
 from heedful.engine import terminal
@@ -19,8 +19,10 @@ from heedful.engine.reward_model import RewardModel
 from heedful.engine.sample import Sampling
 from heedful.engine.stage import Stage, StageConfig
 from heedful.engine.train import means
+from heedful.errors import UserError
 from heedful.losses.supervised import next_token
 from heedful.stats import intervals
+from heedful.stats.distinct import distinct
 from heedful.stats.estimate import Estimate
 from heedful.tasks.judge import Judge, find_judge, judge_code
 from heedful.types import Conversation, Prompt
@@ -32,9 +34,14 @@ Table = dict[str, Column]
 
 
 class EvaluateConfig(StageConfig):
-    """`models` maps names to folders; the first is the baseline that the others are compared with."""
+    """`models` maps names to folders; the first is the baseline that the others are compared with.
+
+    `conditions` maps some of the names to what is asked of a model that was trained on conditions: words of its
+    own, or a number from 1, the worst, on.
+    """
 
     models: dict[str, str] = Field(min_length=1)
+    conditions: dict[str, str | int] = Field(default_factory=dict)
     prompts: Path
     judge: str | None = None
     reward: str | None = None
@@ -54,6 +61,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     stage = Stage("evaluate", config, inputs | {"judge_code": judge_code(config.judge)})
     if (done := stage.finished()) is not None:
         return done
+    if strangers := sorted(config.conditions.keys() - config.models.keys()):
+        raise UserError(f"conditions.{strangers[0]} is of no model: name one of {', '.join(config.models)}")
     baseline = next(iter(config.models))
     reference = Policy.load(config.models[baseline])
     fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
@@ -67,6 +76,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     with terminal.progress("evaluate", len(config.models)) as advance:
         for number, (name, source) in enumerate(config.models.items(), 1):
             policy = Policy.load(source)
+            if name in config.conditions:
+                conditions.ask(policy.tokenizer, config.conditions[name])
             perplexity[name] = held_out_perplexity(policy, dialogues, config.max_length)
             tables[name], texts[name] = {}, {}
             for mode, temperature in MODES.items():
@@ -122,6 +133,7 @@ def measured(
         "length": [float(len(a.samples[0].ids)) for a in answered],
         "stopped": [float(a.samples[0].finished) for a in answered],
         "repetition": [repetition(a.samples[0].ids.tolist()) for a in answered],
+        "distinct": distinct([a.samples[0].ids.tolist() for a in answered], [p.task for p in prompts]),
     }
     if judge is not None:
         grades = judge(prompts, texts)

@@ -26,7 +26,8 @@ class PreferConfig(LoraConfig, TrainingConfig):
 
     `loss` is the name of a loss in docs/losses.md, whose settings are settings here: `loss=simpo beta=2 gamma=1`.
     `reference` is the policy as it is at the `start`, the model below its adapter (`base`), or another folder.
-    `borrowed` best answers to other prompts are set below each prompt's own.
+    `borrowed` best answers to other prompts are set below each prompt's own. Data of labelled steps is compared step
+    by step; `step_separator` stands behind each.
     """
 
     model: str
@@ -35,6 +36,7 @@ class PreferConfig(LoraConfig, TrainingConfig):
     loss_settings: dict[str, Any] = Field(default_factory=dict)
     reference: str = "start"
     borrowed: int = Field(0, ge=0, le=16)
+    step_separator: str = Field("\n", min_length=1)
     heldout_ratio: float = Field(0.1, gt=0, lt=1)
     learning_rate: float = Field(2e-4, gt=0)
 
@@ -75,7 +77,12 @@ def main(config: PreferConfig) -> dict[str, Any]:
     loss = partial(find.find(config.loss), **config.loss_settings)
     known, unseen = (
         judgements.material(
-            tokenizer, rows, max_length=config.max_length, borrowed=config.borrowed, seed=config.seed
+            tokenizer,
+            rows,
+            max_length=config.max_length,
+            borrowed=config.borrowed,
+            step_separator=config.step_separator,
+            seed=config.seed,
         )
         for rows in judgements.read(loss, config.data, config.heldout_ratio, config.seed)
     )

@@ -1,0 +1,177 @@
+"""Answers of known quality as trees that are told their quality: prefixes, points, reward tokens, hindsight, C-RLFT."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from heedful.data import chat, conditions
+from heedful.engine.batch import Node, Tree, answer_node, prompt_node
+from heedful.engine.dialogues import conversations
+from heedful.engine.pairs import with_reference
+from heedful.errors import UserError
+from heedful.types import Conversation, Message, Rated
+
+
+@dataclass(frozen=True)
+class Told:
+    """Trees whose answers are told their quality, prompt and level of each where known, and how many did not fit."""
+
+    trees: list[Tree]
+    too_long: int
+    messages: tuple[tuple[Message, ...], ...] = ()
+    levels: tuple[int, ...] = ()
+
+
+def levels_of(ratings: Sequence[float], levels: int) -> list[int]:
+    """The level of each answer, 0 the worst: equal shares in the order of ratings, the rest in the worst.
+
+    Where there are no more different ratings than levels, equal ratings are one level, and the levels are the
+    highest. Otherwise quantiles as in Lu et al. 2022 (Quark, arXiv:2205.13636).
+    """
+    values = sorted(set(ratings))
+    if len(values) <= levels:
+        return [levels - len(values) + values.index(r) for r in ratings]
+    share = len(ratings) // levels
+    order = sorted(range(len(ratings)), key=lambda i: (-ratings[i], i))
+    found = [0] * len(ratings)
+    for place, i in enumerate(order):
+        found[i] = levels - 1 - min(place // share, levels - 1)
+    return found
+
+
+def told(tokenizer: Any, rated: Sequence[Rated], levels: Sequence[int], max_length: int) -> Told:
+    """One tree for the answers of one level to one prompt, behind the prompt as the template asks for that level."""
+    known = conditions.known_to(tokenizer)
+    groups: dict[tuple[tuple[Message, ...], int], list[Node]] = {}
+    too_long = 0
+    for r, level in zip(rated, levels, strict=True):
+        prompt, ids = prompt_of(tokenizer, r.messages, known[level]), chat.answer_ids(tokenizer, r.answer)
+        if len(prompt) + len(ids) > max_length:
+            too_long += 1
+        else:
+            groups.setdefault((r.messages, level), []).append(answer_node(ids))
+    trees = [
+        Tree(prompt_node(prompt_of(tokenizer, messages, known[level])), tuple(nodes))
+        for (messages, level), nodes in groups.items()
+    ]
+    _some(trees, too_long, max_length)
+    return Told(trees, too_long, tuple(m for m, _ in groups), tuple(level for _, level in groups))
+
+
+def chained(tokenizer: Any, rated: Sequence[Rated], levels: Sequence[int], max_length: int) -> Told:
+    """Chains of hindsight: each answer told its quality, and a poor and a good one in a row, in both orders.
+
+    Loss is on the answers, not on what tells their quality. Liu et al. 2023 (arXiv:2302.02676), without the masking
+    of past tokens. The first answers to a prompt of each level are one pair.
+    """
+    known = conditions.known_to(tokenizer)
+    best: dict[tuple[Message, ...], dict[int, str]] = {}
+    for r, level in zip(rated, levels, strict=True):
+        best.setdefault(r.messages, {}).setdefault(level, r.answer)
+    trees, too_long = [], 0
+    for messages, answers in best.items():
+        orders: list[tuple[int, ...]] = [(level,) for level in answers]
+        if len(answers) == 2:
+            orders += [(0, 1), (1, 0)]
+        for order in orders:
+            prompt = prompt_of(tokenizer, messages, known[order[0]])
+            node = _chain(tokenizer, [(known[level], answers[level]) for level in order])
+            if len(prompt) + len(node.ids) > max_length:
+                too_long += 1
+            else:
+                trees.append(Tree(prompt_node(prompt), (node,)))
+    return _some(trees, too_long, max_length)
+
+
+def _chain(tokenizer: Any, told: Sequence[tuple[str, str]]) -> Node:
+    """Answers one after the other, each after the first behind what tells its quality, which is not trained."""
+    ids: list[int] = []
+    trained: list[bool] = []
+    for number, (marker, text) in enumerate(told):
+        before = chat.text_ids(tokenizer, marker) if number else ()
+        answer = chat.answer_ids(tokenizer, text)
+        ids += [*before, *answer]
+        trained += [*[False] * len(before), *[True] * len(answer)]
+    return Node(np.asarray(ids, dtype=np.int64), np.asarray(trained, dtype=bool))
+
+
+def classed(
+    tokenizer: Any,
+    dialogues: Sequence[Conversation],
+    experts: Sequence[str],
+    max_length: int,
+    *,
+    weight: float,
+) -> Told:
+    """Whole dialogues of two classes by their source, told which in every turn; the lower class weighs `weight`.
+
+    C-RLFT: sum_t w CE / sum w, w = 1 for experts. Wang et al. 2023 (OpenChat, arXiv:2309.11235).
+    """
+    trees: list[Tree] = []
+    too_long = 0
+    for level, marker in enumerate(conditions.known_to(tokenizer)):
+        part = [d for d in dialogues if (d.source in experts) == bool(level)]
+        if not part:
+            raise UserError(
+                "every dialogue is an expert's, so there is nothing to tell apart: look at `experts`"
+            )
+        if not level:
+            part = [replace(d, weight=d.weight * weight) for d in part]
+        conditions.ask(tokenizer, marker)
+        found, left_out = conversations(tokenizer, part, max_length)
+        trees, too_long = [*trees, *found], too_long + left_out
+    conditions.unasked(tokenizer)
+    return _some(trees, too_long, max_length)
+
+
+def weighed(found: Told, weight: float) -> Told:
+    """C-RLFT's weights on rated answers: 1 where the highest level is told, `weight` elsewhere."""
+    top = max(found.levels)
+    trees = [
+        replace(t, weight=1.0 if level == top else weight)
+        for t, level in zip(found.trees, found.levels, strict=True)
+    ]
+    return replace(found, trees=trees)
+
+
+def with_plain_reference(model: Any, tokenizer: Any, found: Told) -> Told:
+    """Give each answer the log-probs that `model` has now without being told its quality."""
+    bare = [
+        Tree(prompt_node(prompt_of(tokenizer, messages, None)), tree.branches)
+        for messages, tree in zip(found.messages, found.trees, strict=True)
+    ]
+    referred = with_reference(model, bare)
+    trees = [replace(t, branches=r.branches) for t, r in zip(found.trees, referred, strict=True)]
+    return replace(found, trees=trees)
+
+
+def prompt_of(tokenizer: Any, messages: Sequence[Message], marker: str | None) -> tuple[int, ...]:
+    """The tokens of a prompt as the template asks for `marker`, or for nothing."""
+    template = tokenizer.chat_template
+    if marker is None:
+        tokenizer.chat_template = conditions.plain(template)
+    else:
+        conditions.ask(tokenizer, marker)
+    found = chat.render_prompt(tokenizer, messages)
+    tokenizer.chat_template = template
+    return found
+
+
+def add_tokens(model: Any, tokenizer: Any, markers: Sequence[str]) -> None:
+    """Make each marker one token, whose embedding starts as the mean of all."""
+    before = len(tokenizer)
+    tokenizer.add_tokens(list(markers), special_tokens=True)
+    size = max(len(tokenizer), model.config.get_text_config().vocab_size)
+    model.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight[before : len(tokenizer)] = layer.weight[:before].mean(0)
+
+
+def _some(trees: list[Tree], too_long: int, max_length: int) -> Told:
+    if not trees:
+        raise UserError(f"all {too_long} answers are longer than max_length={max_length} tokens: raise it")
+    return Told(trees, too_long)

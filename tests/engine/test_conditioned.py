@@ -1,0 +1,137 @@
+"""Answers told their quality: which level, which tokens are trained, and C-RLFT's weights."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from data.test_chat import CHATML, tokenizer_with
+from heedful.data import conditions
+from heedful.engine import conditioned
+from heedful.engine.batch import collate, microbatches
+from heedful.engine.fit import Term, fit
+from heedful.engine.optim import Optimizer
+from heedful.errors import UserError
+from heedful.losses.supervised import next_token
+from heedful.types import Conversation, Message, Rated
+
+
+def tokenizer(*markers: str, every_turn: bool = False) -> Any:
+    made = tokenizer_with("</s>", template=CHATML)
+    conditions.condition(made, markers or ("bad: ", "good: "), every_turn=every_turn)
+    return made
+
+
+def rated(*answers: tuple[str, float], prompt: str = "Who?") -> list[Rated]:
+    return [Rated((Message("user", prompt),), text, rating) for text, rating in answers]
+
+
+def test_quantiles_leave_the_rest_to_the_worst() -> None:
+    levels = conditioned.levels_of([float(i) for i in range(103)], 5)
+    assert [levels.count(n) for n in range(5)] == [23, 20, 20, 20, 20]
+    assert levels == sorted(levels)
+    assert conditioned.levels_of([0.0, 1.0, 0.0], 2) == [0, 1, 0]
+    assert conditioned.levels_of([3.0, 5.0, 3.0], 5) == [3, 4, 3]
+
+
+def test_answers_are_trained_and_what_tells_their_quality_is_not() -> None:
+    tok = tokenizer()
+    found = conditioned.told(tok, rated(("Ada.", 1), ("Nobody.", 0), ("Ada!", 1)), [1, 0, 1], 200)
+    shown = {tok.decode(t.prompt.ids)[-6:]: [tok.decode(b.ids) for b in t.branches] for t in found.trees}
+    assert shown == {"good: ": ["Ada.</s>", "Ada!</s>"], "\nbad: ": ["Nobody.</s>"]}
+    assert not any(t.prompt.trained.any() for t in found.trees)
+    assert found.levels == (1, 0)
+    assert tok.chat_template == tokenizer().chat_template
+
+
+def test_hindsight_chains_hold_both_orders_and_train_the_answers_alone() -> None:
+    tok = tokenizer()
+    found = conditioned.chained(tok, rated(("Ada.", 1), ("Nobody.", 0)), [1, 0], 200)
+    texts = [tok.decode(np.concatenate([t.prompt.ids, t.branches[0].ids])) for t in found.trees]
+    ends = [text.partition("assistant\n")[2] for text in texts]
+    assert sorted(ends) == sorted(
+        [
+            "good: Ada.</s>",
+            "bad: Nobody.</s>",
+            "bad: Nobody.</s>good: Ada.</s>",
+            "good: Ada.</s>bad: Nobody.</s>",
+        ]
+    )
+    for tree in found.trees:
+        node = tree.branches[0]
+        trained = tok.decode(node.ids[node.trained])
+        assert "good" not in trained
+        assert "bad" not in trained
+        assert trained.count("</s>") == tok.decode(node.ids).count("</s>")
+
+
+def classes() -> list[Conversation]:
+    turns = (Message("user", "Who?"), Message("assistant", "Ada."))
+    other = (Message("user", "Who?"), Message("assistant", "Nobody knows."))
+    return [Conversation(turns, source="gpt-4"), Conversation(other, source="crowd")]
+
+
+def test_c_rlft_weighs_the_classes_and_tells_each_turn() -> None:
+    tok = tokenizer(every_turn=True)
+    found = conditioned.classed(tok, classes(), ["gpt-4"], 200, weight=0.1)
+    packed = collate(found.trees)
+    weights = packed.weights["token"]
+    answers = [len(t.prompt.ids[t.prompt.trained]) for t in found.trees]
+    expected = torch.cat([torch.full((answers[0],), 0.1), torch.ones(answers[1])])
+    torch.testing.assert_close(weights, expected)
+    shown = [tok.decode(t.prompt.ids) for t in found.trees]
+    assert [text.count("bad: ") for text in shown] == [2, 0]
+    assert [text.count("good: ") for text in shown] == [0, 2]
+
+
+@pytest.mark.parametrize("weight", [0.1, 1.0])
+def test_the_loss_of_two_classes_is_hand_weighted_cross_entropy(weight: float) -> None:
+    """With weight 1 it is SFT with conditions. However the batch is split."""
+    tok = tokenizer(every_turn=True)
+    model = tiny.model(tiny.configs()["llama"].__class__(**{**tiny._COMMON, "vocab_size": len(tok)}))
+    found = conditioned.classed(tok, classes(), ["gpt-4"], 200, weight=weight)
+    logp = []
+    for tree in found.trees:
+        ids = torch.from_numpy(tree.prompt.ids)
+        all_logp = model(ids[None]).logits[0].log_softmax(-1)[:-1]
+        logp.append(all_logp.gather(-1, ids[1:, None])[:, 0][torch.from_numpy(tree.prompt.trained)[1:]])
+    total = weight * -logp[0].sum() - logp[1].sum()
+    expected = float(total.detach()) / (weight * len(logp[0]) + len(logp[1]))
+    for budget in (max(t.size for t in found.trees), 1000):
+        batch = microbatches(found.trees, budget)
+        step = next(fit(model, [batch], [Term(next_token)], Optimizer(model, learning_rate=0.0)))
+        assert step.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_class_alone_is_refused() -> None:
+    with pytest.raises(UserError, match="nothing to tell apart"):
+        conditioned.classed(tokenizer(), classes()[:1], ["gpt-4"], 200, weight=0.1)
+
+
+def test_a_reward_token_is_one_token_that_starts_as_the_mean_of_all() -> None:
+    tok = tokenizer_with("</s>", template=CHATML)
+    model = tiny.model(tiny.configs()["llama"].__class__(**{**tiny._COMMON, "vocab_size": len(tok)}))
+    before = len(tok)
+    mean = model.get_input_embeddings().weight.mean(0)
+    markers = conditions.markers("reward_tokens", 3)
+    conditioned.add_tokens(model, tok, markers)
+    conditions.condition(tok, markers)
+    prompt = conditioned.prompt_of(tok, [Message("user", "Who?")], markers[1])
+    assert prompt[-1] == before + 1
+    torch.testing.assert_close(model.get_input_embeddings().weight[before:], mean.expand(3, -1))
+
+
+def test_the_reference_of_a_told_answer_was_told_nothing() -> None:
+    tok = tokenizer()
+    model = tiny.model(tiny.configs()["llama"].__class__(**{**tiny._COMMON, "vocab_size": len(tok)}))
+    found = conditioned.told(tok, rated(("Ada.", 1), ("Nobody.", 0)), [1, 0], 200)
+    referred = conditioned.with_plain_reference(model, tok, found)
+    bare = conditioned.prompt_of(tok, [Message("user", "Who?")], None)
+    assert tok.decode(bare).endswith("assistant\n")
+    node = referred.trees[0].branches[0]
+    ids = torch.tensor([*bare, *node.ids.tolist()])
+    logp = model(ids[None]).logits[0].log_softmax(-1)[len(bare) - 1 : -1]
+    expected = logp.gather(-1, ids[len(bare) :, None])[:, 0].detach()
+    torch.testing.assert_close(torch.from_numpy(node.columns["ref_logp"]), expected)

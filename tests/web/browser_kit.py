@@ -88,7 +88,7 @@ class Tab:
 
     def stored(self, number: int) -> list[dict[str, Any]]:
         """Wait until so many submissions were sent and answered, and return their replies."""
-        for _ in range(200):
+        for _ in range(1200):
             if self.acknowledged >= number:
                 break
             self.page.wait_for_timeout(25)
@@ -106,7 +106,7 @@ def tab(
     if name:
         context.add_cookies([{"name": "heedful-session", "value": server.session(name), "url": server.origin}])
     page = context.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(30_000)
     made = Tab(page, context, server.origin, touch)
 
     def note(request: Request) -> None:

@@ -45,7 +45,7 @@ def test_an_earlier_answer_is_revised(browser: Browser, comparing: Running) -> N
         t.press("1", "Enter")
         t.page.wait_for_selector("#history li", state="attached")
         t.page.locator(".panel summary").nth(1).click()
-        t.page.wait_for_function("() => document.querySelector('#history').innerText.includes('answered')")
+        t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('answered')")
         t.page.locator("#history button", has_text="answered").click()
         t.page.wait_for_selector("#revising:not([hidden])")
         assert t.page.locator(".choice input").nth(0).is_checked()
@@ -77,7 +77,7 @@ def test_flags_and_skips(browser: Browser, comparing: Running) -> None:
         t.page.wait_for_function("() => document.querySelector('#done-today').textContent === '1'")
         t.press("s", "2", "Enter")
         assert t.stored(2)[1]["reason"] == "knowledge"
-        t.page.wait_for_function("() => document.querySelector('#history').innerText.includes('skipped')")
+        t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('skipped')")
     assert len(list(comparing.studio.store.flags())) == 1
 
 

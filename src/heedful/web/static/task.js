@@ -27,7 +27,7 @@ export async function task(assignment, rekey, { server = true } = {}) {
   const asked = QUESTIONS[assignment.question](assignment, { changed, rekey });
   const flags = flagging(assignment, changed);
   const comment = el("textarea", { id: "comment", rows: "1", maxlength: "5000", placeholder: t("comment_hint"), dir: "auto", input: changed });
-  const root = el("div", { class: "task" },
+  const root = el("div", { class: "task", "data-question": assignment.question },
     el("section", { class: "prompt", "aria-label": t("prompt_label") }, ...dialogue(assignment.messages)),
     el("section", { class: "question", "aria-label": t(`question_${assignment.question}`) }, asked.root),
     el("section", { class: "extras" }, el("div", { class: "field grow" }, el("label", { for: "comment", text: t("comment") }), comment),

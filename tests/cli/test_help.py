@@ -62,7 +62,7 @@ def test_the_version(heedful: Heedful) -> None:
 
 @pytest.mark.parametrize("verb", [*cli.HELP, *(f"panel_{part}" for part in cli.PANEL_HELP)])
 def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str) -> None:
-    stage = import_module(f"heedful.stages.{verb}")
+    stage = import_module(f"heedful.stages.{verb.replace(chr(45), chr(95))}")
     assert stage.__doc__
     for name in (cli.config_name(verb), "main", "line"):
         assert getattr(stage, name).__doc__

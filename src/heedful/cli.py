@@ -80,6 +80,8 @@ def _stage(verb: str, shown: str = "") -> Any:
         from heedful import loop as loop_module
         from heedful import recipes, settings
 
+        if verb == "feedback" and _done_as_feedback_verb(recipe, words or []):
+            return
         name = verb.replace("-", "_")
         stage = import_module(f"heedful.stages.{name}")
         found = recipes.find(recipe)
@@ -109,11 +111,22 @@ def config_name(verb: str) -> str:
     return f"{verb.title().replace('_', '')}Config"
 
 
+def _done_as_feedback_verb(first: str, words: list[str]) -> bool:
+    """`heedful feedback export ...` and the like, which work on a store and need no model."""
+    from heedful import feedback_verbs
+
+    verb = feedback_verbs.find(first)
+    if verb is not None:
+        typer.echo(feedback_verbs.run(verb, words))
+    return verb is not None
+
+
 HELP = {
     "tokenizer": "Train a byte-level BPE tokenizer on text.",
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
-    "feedback": "Sample answers and have them judged; store every judgement.",
+    "feedback": "Sample answers and have them judged; or stats, annotators, export, import, backup, restore, pause, "
+    "resume, forget-annotator on a store.",
     "reward": "Train a reward model on comparisons.",
     "rl": "Improve the policy against the reward model: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO.",
     "prefer": "Improve the policy by DPO on comparisons.",

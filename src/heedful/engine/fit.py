@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from heedful.engine.batch import Packed
+from heedful.engine.foresight import Foresight
 from heedful.engine.optim import Optimizer, grad_norm
 from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.errors import UserError
@@ -63,6 +64,7 @@ def fit(
     watch = watch or {}
     functions = {bind_name(t.loss): t.loss for t in parts} | dict(watch)
     names = {c for f in functions.values() for c in bind.columns(f)}
+    foresight = Foresight(parts)
     for number, batch in enumerate(batches, start):
         began = time.perf_counter()
         units = {bind.unit(f) for f in functions.values()}
@@ -76,7 +78,7 @@ def fit(
         total = 0.0
         for row in batch:
             packed = row.to(device_of(model))
-            values = columns(model, packed, names)
+            values = columns(model, packed, names, foresight.of(packed, counts))
             objective = torch.zeros((), device=packed.ids.device)
             for name, function in functions.items():
                 unit = bind.unit(function)

@@ -11,12 +11,14 @@ from heedful.data.packing import pack
 from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
 from heedful.engine.head import linear_head
+from heedful.engine.kernels import library
+from heedful.engine.kernels.head import head_kernel
 from heedful.engine.kernels.patch import use_fused
 from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
 from heedful.nn.actor_critic import ActorCritic
 from heedful.nn.likelihood_scorer import LikelihoodScorer
-from heedful.nn.logprob import token_logprobs
+from heedful.nn.logprob import Guess, token_logprobs
 
 # Up to so many logits they are made whole: three products instead of four, since chunks take 26-40 % more of the
 # head's time. At this size (4096 tokens x 16384 words) that costs 1.0 GB in fp32 at the peak, chunks 0.2 GB.
@@ -99,12 +101,20 @@ def scalars(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
     return result - getattr(model.config, "score_mean", 0.0)
 
 
-def token_columns(model: Any, packed: Packed, *, entropy: bool) -> dict[str, Tensor]:
-    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N]; logits are made whole where they are few."""
+def token_columns(
+    model: Any, packed: Packed, *, entropy: bool, guess: Guess | None = None
+) -> dict[str, Tensor]:
+    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N].
+
+    Logits are made whole where they are few and there is no compiled head, which takes them a few rows at a time.
+    """
     many = len(packed.rows) * model.config.get_text_config().vocab_size > FULL_LOGITS
-    if many and (head := linear_head(model)) is not None:
+    if (many or library.built() is not None) and (head := linear_head(model)) is not None:
         hidden = states(model, packed, packed.rows)
-        logp, found = token_logprobs(hidden, head, packed.targets, entropy=entropy)
+        kernel = head_kernel(hidden, head.weight)
+        logp, found = token_logprobs(
+            hidden, head, packed.targets, entropy=entropy, guess=guess, kernel=kernel
+        )
         return {"logp": logp} | ({} if found is None else {"entropy": found})
     z = logits(model, packed, packed.rows).float()
     values = {"logp": -F.cross_entropy(z, packed.targets, reduction="none")}
@@ -130,14 +140,19 @@ def scores(model: nn.Module, packed: Packed) -> Tensor:
     return per_sequence(model(after, logp), packed) / length - getattr(model.config, "score_mean", 0.0)
 
 
-def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
-    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
+def columns(
+    model: nn.Module, packed: Packed, names: Iterable[str], guess: Guess | None = None
+) -> dict[str, Tensor]:
+    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch.
+
+    `guess` tells the gradients of log-probs and entropies in advance.
+    """
     wanted = set(names)
     quantities = {quantity(n) for n in wanted}
     policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
     values = dict(packed.columns)
     if quantities & {"logp", "entropy"}:
-        values |= token_columns(policy, packed, entropy="entropy" in quantities)
+        values |= token_columns(policy, packed, entropy="entropy" in quantities, guess=guess)
     if "value" in quantities:
         values["value"] = scalars(critic, packed, packed.rows)
     if "score" in quantities:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from heedful.engine.batch import Packed
+from heedful.engine.foresight import Foresight
 from heedful.engine.optim import Stepping, grad_norm
 from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.errors import UserError
@@ -99,6 +100,7 @@ def fit(
     """
     use_packed_attention(model)
     parts = _parts([Term(terms)] if callable(terms) else terms, watch or {})
+    foresight = Foresight()
     for number, batch in enumerate(batches, start):
         began = time.perf_counter()
         divisors = [part.divisor(batch) for part in parts]
@@ -111,7 +113,9 @@ def fit(
         for row in batch:
             packed = row.to(device_of(model))
             mine = [(p, d) for p, d in zip(parts, divisors, strict=True) if p.term.stream == row.stream]
-            values = columns(model, packed, {c for p, _ in mine for c in bind.columns(p.term.loss)})
+            names = {c for p, _ in mine for c in bind.columns(p.term.loss)}
+            learnt = [(p.term.loss, p.term.now / divisor) for p, divisor in mine if p.learnt]
+            values = columns(model, packed, names, foresight.of(packed, learnt))
             objective = torch.zeros((), device=packed.ids.device)
             for part, divisor in mine:
                 with torch.set_grad_enabled(part.learnt):

@@ -13,13 +13,15 @@ from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
 from heedful.engine.choose import truncate
 from heedful.engine.head import linear_head
+from heedful.engine.kernels import library
+from heedful.engine.kernels.head import head_kernel
 from heedful.engine.kernels.patch import use_fused
 from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.engine.sampling import Sampling
 from heedful.losses import bind
 from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.likelihood_scorer import LikelihoodScorer
-from heedful.nn.logprob import token_logprobs
+from heedful.nn.logprob import Guess, token_logprobs
 from heedful.nn.pupil import Pupil
 from heedful.nn.scorer_with_writer import ScorerWithWriter
 
@@ -105,17 +107,22 @@ def scalars(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
 
 
 def token_columns(
-    model: Any, packed: Packed, *, entropy: bool, hidden: Tensor | None = None
+    model: Any, packed: Packed, *, entropy: bool, hidden: Tensor | None = None, guess: Guess | None = None
 ) -> dict[str, Tensor]:
-    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N]; logits are made whole where they are few.
+    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N].
 
-    Where the row says how its answers were drawn, both are of that distribution. `hidden` [N, D] are the states that
-    the tokens are predicted from, where the caller has them already and the head is a linear one.
+    Logits are made whole where they are few and there is no compiled head, which takes them a few rows at a time.
+    Where the row says how its answers were drawn, both columns are of that distribution. `hidden` [N, D] are the
+    states that the tokens are predicted from, where the caller has them already and the head is a linear one.
     """
     many = len(packed.rows) * model.config.get_text_config().vocab_size > FULL_LOGITS
-    if many and packed.drawn is None and (head := linear_head(model)) is not None:
+    in_parts = (many or library.built() is not None) and packed.drawn is None
+    if in_parts and (head := linear_head(model)) is not None:
         hidden = states(model, packed, packed.rows) if hidden is None else hidden
-        logp, found = token_logprobs(hidden, head, packed.targets, entropy=entropy)
+        kernel = head_kernel(hidden, head.weight)
+        logp, found = token_logprobs(
+            hidden, head, packed.targets, entropy=entropy, guess=guess, kernel=kernel
+        )
         return {"logp": logp} | ({} if found is None else {"entropy": found})
     if hidden is not None and (head := linear_head(model)) is not None:
         z = head.logits(hidden).float()
@@ -163,7 +170,9 @@ def scores_and_logp(model: LikelihoodScorer | ScorerWithWriter, packed: Packed) 
     return {"logp": logp, "score": score - getattr(model.config, "score_mean", 0.0)}
 
 
-def computed(model: Any, packed: Packed, quantities: Set[str]) -> dict[str, Tensor]:
+def computed(
+    model: Any, packed: Packed, quantities: Set[str], guess: Guess | None = None
+) -> dict[str, Tensor]:
     """The named quantities for which the model has to be run, each part of it once."""
     if isinstance(model, LikelihoodScorer | ScorerWithWriter):
         return scores_and_logp(model, packed)
@@ -177,7 +186,7 @@ def computed(model: Any, packed: Packed, quantities: Set[str]) -> dict[str, Tens
         critic = model.critic if isinstance(model, ActorCritic) else model
         values["value"] = scalars(critic, packed, packed.rows)
     if quantities & {"logp", "entropy"}:
-        values |= token_columns(policy, packed, entropy="entropy" in quantities, hidden=hidden)
+        values |= token_columns(policy, packed, entropy="entropy" in quantities, hidden=hidden, guess=guess)
     if "logits" in quantities:
         values["logits"] = logits(policy, packed, packed.rows).float()
     if "teacher_logits" in quantities:
@@ -190,12 +199,17 @@ def computed(model: Any, packed: Packed, quantities: Set[str]) -> dict[str, Tens
     return values
 
 
-def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
-    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
+def columns(
+    model: Any, packed: Packed, names: Iterable[str], guess: Guess | None = None
+) -> dict[str, Tensor]:
+    """Compute the named columns: model outputs are computed once, the rest is looked up in the batch.
+
+    `guess` tells the gradients of log-probs and entropies in advance.
+    """
     wanted = set(names)
     quantities = {bind.quantity(n) for n in wanted}
     values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
-    values |= computed(model, packed, quantities)
+    values |= computed(model, packed, quantities, guess)
     if "length" in quantities:
         values["length"] = torch.bincount(packed.sequence, minlength=len(packed.last)).float()
     if "present" in quantities:

@@ -1,18 +1,21 @@
 """Log-probs and entropies of given tokens from hidden states, without the [tokens, vocabulary] matrix.
 
-Logits are made for a few rows at a time in one buffer; what is kept is each row's log-sum-exp and entropy, from
-which the backward makes them again. Four matrix products instead of three, for memory that does not grow with
-tokens x vocabulary.
+Logits are made for a few rows at a time in one buffer. Where it is known what the backward will ask for (`Guess`: a
+loss of each token alone), the gradient is taken while they are there: three matrix products, as with whole logits.
+Else each row's log-sum-exp and entropy are kept, from which the backward makes its logits again: four products.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 ROWS = 256
+KERNEL_ROWS, KERNEL_LOGITS = 1024, 2**24
+"""With a kernel more rows at once save the sum of the weight's gradients some passes, as long as they are not large."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,54 @@ class Head:
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
 
+class Guess(Protocol):
+    """What a backward will ask for, told in advance: where that is right, nothing is computed twice."""
+
+    def __call__(self, part: slice, logp: Tensor, entropy: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The gradients of rows `part` with respect to their log-probs and, if there are any, entropies."""
+
+    def missed(self) -> None:
+        """It was wrong: a loss mixes tokens."""
+
+
+class Kernel(Protocol):
+    """A compiled form of what is done to rows of plain logits z [n, V] (engine/kernels/head.py)."""
+
+    def read(
+        self, z: Tensor, targets: Tensor, logsum: Tensor, logp: Tensor, entropy: Tensor | None
+    ) -> None: ...
+
+    def turn(
+        self,
+        z: Tensor,
+        targets: Tensor,
+        logsum: Tensor,
+        entropy: Tensor,
+        of_logp: Tensor,
+        of_entropy: Tensor | None,
+    ) -> None: ...
+
+
 def token_logprobs(
-    hidden: Tensor, head: Head, targets: Tensor, *, entropy: bool = False, rows: int = ROWS
+    hidden: Tensor,
+    head: Head,
+    targets: Tensor,
+    *,
+    entropy: bool = False,
+    rows: int | None = None,
+    guess: Guess | None = None,
+    kernel: Kernel | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-prob of each target and, if asked for, the entropy [N] in nats, both in fp32 with exact gradients.
 
-    hidden [N, D]; targets [N]; `rows` is how many rows of logits exist at once.
+    hidden [N, D]; targets [N]; `rows` is how many rows of logits exist at once. A `kernel` is used for plain heads.
     """
+    if head.scale != 1 or head.softcap is not None:
+        kernel = None
+    if rows is None:
+        rows = ROWS if kernel is None else max(ROWS, min(KERNEL_ROWS, KERNEL_LOGITS // len(head.weight)))
     logp, found = _LogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, head.bias, targets, head.scale, head.softcap, entropy, rows
+        hidden, head.weight, head.bias, targets, head, entropy, rows, guess, kernel
     )
     return logp, found if entropy else None
 
@@ -51,61 +93,137 @@ class _LogProbs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        scale: float,
-        softcap: float | None,
+        head: Head,
         entropy: bool,
         rows: int,
+        guess: Guess | None,
+        kernel: Kernel | None,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        ctx.scale, ctx.softcap, ctx.rows = scale, softcap, rows
         logp, logsum = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(2))
         entropies = torch.empty_like(logp) if entropy else logp.new_empty(0)
-        for part, z in _chunks(hidden, Head(weight, bias, scale, softcap), rows):
-            logsum[part] = z.logsumexp(-1)
-            z -= logsum[part, None]
-            logp[part] = z.gather(-1, targets[part, None])[:, 0]
-            if entropy:
-                entropies[part] = -(z.exp() * z).sum(-1)
+        at_hand = Head(weight, bias, head.scale, head.softcap)
+        sums, guessed = None, None
+        if guess is not None and any(ctx.needs_input_grad[:3]):
+            sums = _Sums(at_hand, hidden, ctx.needs_input_grad)
+            guessed = torch.empty_like(logp), torch.empty_like(entropies)
+        for part, z in _chunks(hidden, at_hand, rows, narrow=kernel is not None):
+            own = entropies[part] if entropy else None
+            if kernel is not None:
+                kernel.read(z, targets[part], logsum[part], logp[part], own)
+            else:
+                _read(z, targets[part], logsum[part], logp[part], own)
+            if sums is None or guessed is None or guess is None:
+                continue
+            asked = guess(part, logp[part], own)
+            for kept, value in zip(guessed, asked, strict=True):
+                if value is not None:
+                    kept[part] = value
+            sums.add(part, _turn(kernel, z, at_hand, targets[part], logsum[part], own, *asked))
         ctx.save_for_backward(hidden, weight, bias, targets, logsum, entropies)
+        ctx.rows, ctx.head, ctx.kernel = rows, (head.scale, head.softcap), kernel
+        ctx.sums, ctx.guessed, ctx.guess = sums, guessed, guess
         return logp, entropies
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """With p the probabilities: d logp / d z = onehot - p, d entropy / d z = -p (log p + entropy)."""
-        hidden, weight, bias, targets, logsum, entropies = ctx.saved_tensors
         of_logp, of_entropy = grads
-        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        for_hidden = torch.empty_like(hidden) if needs_hidden else None
-        for_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-        for_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
-        head = Head(weight, bias, ctx.scale, ctx.softcap)
-        for part, z in _chunks(hidden, head, ctx.rows):
-            slope = 1 - (z / head.softcap).square_() if head.softcap is not None else None
-            z -= logsum[part, None]
-            grad = z.exp()
-            if of_entropy is not None:
-                along = z.add_(entropies[part, None]).mul_(of_entropy[part, None])
-                grad.mul_(along if of_logp is None else along.add_(of_logp[part, None])).neg_()
-            elif of_logp is not None:
-                grad.mul_(-of_logp[part, None])
-            if of_logp is not None:
-                grad.scatter_add_(1, targets[part, None], of_logp[part, None])
-            if slope is not None:
-                grad *= slope
-            grad = (grad.mul_(head.scale) if head.scale != 1 else grad).to(hidden.dtype)
-            if for_hidden is not None:
-                torch.mm(grad, weight, out=for_hidden[part])
-            if for_weight is not None:
-                _add_product(for_weight, grad.t(), hidden[part])
-            if for_bias is not None:
-                for_bias += grad.sum(0, dtype=torch.float32)
-        return for_hidden, _like(for_weight, weight), _like(for_bias, bias), *(None,) * 5
+        if ctx.sums is not None:
+            if _near(ctx.guessed[0], of_logp) and _near(ctx.guessed[1], of_entropy):
+                return *ctx.sums.found(), *(None,) * 6
+            ctx.guess.missed()
+        hidden, weight, bias, targets, logsum, entropies = ctx.saved_tensors
+        head = Head(weight, bias, *ctx.head)
+        sums = _Sums(head, hidden, ctx.needs_input_grad)
+        for part, z in _chunks(hidden, head, ctx.rows, narrow=ctx.kernel is not None):
+            if ctx.kernel is None:
+                z -= logsum[part, None]
+            own = None if of_entropy is None else entropies[part]
+            asked = (None if of is None else of[part] for of in (of_logp, of_entropy))
+            sums.add(part, _turn(ctx.kernel, z, head, targets[part], logsum[part], own, *asked))
+        return *sums.found(), *(None,) * 6
 
 
-def _chunks(hidden: Tensor, head: Head, rows: int) -> Iterator[tuple[slice, Tensor]]:
-    """A few rows' logits at a time in fp32; the next ones take their place."""
+def _near(guessed: Tensor, asked: Tensor | None) -> bool:
+    if asked is None:
+        return not bool(guessed.any())
+    return bool(((guessed - asked).abs() <= 1e-6 * asked.abs()).all())
+
+
+def _read(z: Tensor, targets: Tensor, logsum: Tensor, logp: Tensor, entropy: Tensor | None) -> None:
+    """Fill in what is known of each row of logits z, which become log-probs."""
+    logsum.copy_(z.logsumexp(-1))
+    z -= logsum[:, None]
+    logp.copy_(z.gather(-1, targets[:, None])[:, 0])
+    if entropy is not None:
+        entropy.copy_(-(z.exp() * z).sum(-1))
+
+
+def _turn(
+    kernel: Kernel | None,
+    z: Tensor,
+    head: Head,
+    targets: Tensor,
+    logsum: Tensor,
+    entropy: Tensor | None,
+    of_logp: Tensor | None,
+    of_entropy: Tensor | None = None,
+) -> Tensor:
+    """The gradient with respect to h W^T + b, in the place of z: logits for a kernel, else log-probs.
+
+    With p the probabilities: d logp / d z = onehot - p, d entropy / d z = -p (log p + entropy).
+    """
+    if of_logp is None:
+        of_logp = torch.zeros_like(logsum)
+    if kernel is not None:
+        kernel.turn(z, targets, logsum, logsum if entropy is None else entropy, of_logp, of_entropy)
+        return z
+    slope = None
+    if head.softcap is not None:
+        slope = 1 - ((z + logsum[:, None]) / head.softcap).square_()
+    grad = z.exp()
+    if of_entropy is not None and entropy is not None:
+        along = z.add_(entropy[:, None]).mul_(of_entropy[:, None])
+        grad.mul_(along.add_(of_logp[:, None])).neg_()
+    else:
+        grad.mul_(-of_logp[:, None])
+    grad.scatter_add_(1, targets[:, None], of_logp[:, None])
+    if slope is not None:
+        grad *= slope
+    return grad.mul_(head.scale) if head.scale != 1 else grad
+
+
+class _Sums:
+    """Gradients of hidden states, weight and bias, as far as they are needed, summed over chunks of rows."""
+
+    def __init__(self, head: Head, hidden: Tensor, needed: tuple[bool, ...]) -> None:
+        self.head, self.states = head, hidden
+        self.hidden = torch.empty_like(hidden) if needed[0] else None
+        self.weight = torch.zeros_like(head.weight, dtype=torch.float32) if needed[1] else None
+        self.bias = (
+            torch.zeros_like(head.bias, dtype=torch.float32) if head.bias is not None and needed[2] else None
+        )
+
+    def add(self, part: slice, grad: Tensor) -> None:
+        grad = grad.to(self.states.dtype)
+        if self.hidden is not None:
+            torch.mm(grad, self.head.weight, out=self.hidden[part])
+        if self.weight is not None:
+            _add_product(self.weight, grad.t(), self.states[part])
+        if self.bias is not None:
+            self.bias += grad.sum(0, dtype=torch.float32)
+
+    def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self.hidden, _like(self.weight, self.head.weight), _like(self.bias, self.head.bias)
+
+
+def _chunks(hidden: Tensor, head: Head, rows: int, *, narrow: bool) -> Iterator[tuple[slice, Tensor]]:
+    """A few rows' logits at a time, in fp32 unless `narrow`; the next ones take their place."""
     buffer = hidden.new_empty(min(rows, len(hidden)), len(head.weight))
-    wide = buffer if buffer.dtype == torch.float32 else torch.empty_like(buffer, dtype=torch.float32)
+    wide = buffer
+    if buffer.dtype != torch.float32 and not narrow:
+        wide = torch.empty_like(buffer, dtype=torch.float32)
     for start in range(0, len(hidden), rows):
         part = slice(start, min(start + rows, len(hidden)))
         n = part.stop - start

@@ -13,7 +13,9 @@ from torch import Tensor
 import tiny
 from heedful.engine.batch import collate
 from heedful.engine.kernels import fused, library
+from heedful.engine.kernels.head import HeadKernel
 from heedful.engine.score import token_columns, use_packed_attention
+from heedful.nn.logprob import Head, token_logprobs
 
 FEW = settings(
     max_examples=40,
@@ -101,6 +103,78 @@ def test_rotary(built: ctypes.CDLL, seed: int, rows: int, heads: int, width: int
     )
 
 
+@FEW
+@given(
+    seed=st.integers(0, 99),
+    rows=st.integers(1, 30),
+    vocabulary=st.sampled_from([2, 17, 97, 300]),
+    entropy=st.booleans(),
+    at_once=st.integers(1, 32),
+    guess=st.booleans(),
+    bf16=st.booleans(),
+)
+def test_head(
+    built: ctypes.CDLL,
+    seed: int,
+    rows: int,
+    vocabulary: int,
+    entropy: bool,
+    at_once: int,
+    guess: bool,
+    bf16: bool,
+) -> None:
+    """Log-probs, entropies and gradients by the kernel are those of whole logits in fp64."""
+    targets = torch.randint(vocabulary, (rows,), generator=torch.Generator().manual_seed(seed))
+    on_logp, on_entropy = normal(seed + 2, 2, rows)
+
+    class Told:
+        def __call__(self, part: slice, logp: Tensor, entropy: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            return on_logp[part], None if entropy is None else on_entropy[part]
+
+        def missed(self) -> None:
+            raise AssertionError("the guess was right")
+
+    def kernel(hidden: Tensor, weight: Tensor) -> Tensor:
+        logp, found = token_logprobs(
+            hidden,
+            Head(weight),
+            targets,
+            entropy=entropy,
+            rows=at_once,
+            guess=Told() if guess else None,
+            kernel=HeadKernel(built),
+        )
+        return (logp * on_logp).sum() + (0.0 if found is None else (found * on_entropy).sum())
+
+    def twin(hidden: Tensor, weight: Tensor) -> Tensor:
+        z = hidden @ weight.t()
+        if bf16:  # as the product leaves them
+            z = z + (z.to(torch.bfloat16).double() - z).detach()
+        logp = z.log_softmax(-1)
+        value = (logp.gather(-1, targets[:, None])[:, 0] * on_logp).sum()
+        return value - ((logp.exp() * logp).sum(-1) * on_entropy).sum() if entropy else value
+
+    inputs = [
+        x.to(torch.bfloat16) if bf16 else x for x in (normal(seed, rows, 8), normal(seed + 1, vocabulary, 8))
+    ]
+    tried, exact = [x.clone().requires_grad_() for x in inputs], [x.double().requires_grad_() for x in inputs]
+    found, expected = kernel(*tried), twin(*exact)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(found.detach().double(), expected.detach(), rtol=1e-5, atol=1e-4)
+    scale = max(float(y.grad.norm()) for y in exact if y.grad is not None)
+    for one, other in zip(tried, exact, strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert float((one.grad.double() - other.grad).norm()) <= (2e-2 if bf16 else 2e-6) * scale
+
+
+def test_a_target_outside_the_vocabulary_is_an_error(built: ctypes.CDLL) -> None:
+    hidden, weight = normal(0, 2, 8), normal(1, 5, 8)
+    with pytest.raises(IndexError, match="vocabulary"):
+        token_logprobs(hidden, Head(weight), torch.tensor([0, 5]), kernel=HeadKernel(built))
+
+
 def test_extreme_gates(built: ctypes.CDLL) -> None:
     gate = torch.tensor([[-200.0, -90.0, 0.0, 90.0, 200.0, float("nan")]])
     found, expected = fused.swiglu(built, gate, gate), fused.swiglu_twin(gate, gate)
@@ -160,8 +234,9 @@ def test_which_layers_are_sent_through_the_kernels(
     for name, counts in expected.items():
         model = tiny.model(tiny.configs()[name])
         use_packed_attention(model)
-        called.clear()
         with torch.no_grad():
+            token_columns(model, collate(tiny.trees()), entropy=False)  # tries the head once
+            called.clear()
             token_columns(model, collate(tiny.trees()), entropy=False)
         assert tuple(called.get(k, 0) for k in ("norm_forward", "swiglu_forward", "rotary")) == counts, name
     model = tiny.llama()

@@ -15,6 +15,9 @@ from scipy import stats
 Floats = NDArray[np.float64]
 Law = Literal["best_of_n", "rl"]
 
+FAR = 50.0
+"""A ratio of coefficients beyond which a law never turns."""
+
 
 def kl_bound(n: int) -> float:
     """ln n - (n-1)/n nats: the KL of best of n, exact where no two answers earn the same, else an upper bound."""
@@ -75,9 +78,8 @@ def fit_law(distance: ArrayLike, gain: ArrayLike, law: Law) -> Fit:
     rest = y - x @ (alpha, beta)
     spread = rest @ rest / (len(d) - 2) * np.linalg.inv(x.T @ x)
     half = stats.t.ppf(0.975, len(d) - 2) * np.sqrt(np.diag(spread))
-    peak = None
-    if beta > 0:
-        peak = float(alpha / (2 * beta) if law == "best_of_n" else np.exp(alpha / beta - 1))
+    turn = float(alpha / beta) if beta > 0 else np.inf
+    peak = (turn / 2 if law == "best_of_n" else float(np.exp(turn - 1))) if turn < FAR else None
     explained = 1 - float(rest @ rest) / max(float(((y - y.mean()) ** 2).sum()), 1e-300)
     bounds = [(float(c), float(c - h), float(c + h)) for c, h in zip((alpha, beta), half, strict=True)]
     return Fit(bounds[0], bounds[1], explained, peak, len(d))

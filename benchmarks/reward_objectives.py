@@ -1,6 +1,6 @@
 """What an objective for reward models changes: kinds of objective at equal labels, and margins by strength.
 
-    python benchmarks/reward_objectives.py RUN [RUN ...] [--prompts 500] [--epochs 3] [--only kinds|margins]
+    python benchmarks/reward_objectives.py RUN [RUN ...] [--prompts 200] [--epochs 2] [--only kinds|margins]
 
 A RUN is the folder of `heedful demo` (one seed each). Its simulated annotators judge the answers that its SFT model
 gave: one annotator a prompt ranks, rates and compares them, all from one view of each answer, so that every objective
@@ -115,7 +115,7 @@ def kinds(
 ) -> Iterator[dict[str, Any]]:
     """Every kind of objective on the same verdicts; accuracy on them, on held-out ones, and against gold."""
     known, unseen = split(labels.whole, 0.1, seed)
-    known = known[:n]
+    known, unseen = known[:n], unseen[:150]
     sets = {
         "train": learnt_from(tokenizer, known, LENGTH, "listwise").trees,
         "heldout": learnt_from(tokenizer, unseen, LENGTH, "listwise").trees,
@@ -212,8 +212,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--prompts", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--only", choices=("kinds", "margins"))
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from heedful.people import BatchSettings, Reply, Stop
 from heedful.people.records import Question
-from heedful.web import work
+from heedful.web import tasklist, work
 from heedful.web.asking import tasks_for
 from heedful.web.entry import Body
 from heedful.web.pages import page
@@ -18,6 +18,9 @@ from heedful.web.studio import Link
 
 router = APIRouter()
 LINKS = (Link("/batches", "batches_title", "researcher"),)
+
+LISTED = 200
+"""Tasks on a batch's page."""
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -105,7 +108,7 @@ def batch(visitor: Researcher, batch: work.Key) -> Response:
         script="batches.js",
         batch=found,
         progress=queue.progress(batch),
-        tasks=queue.tasks(batch, limit=200),
+        tasks=tasklist.lines(visitor.studio.store, batch, limit=LISTED),
     )
 
 

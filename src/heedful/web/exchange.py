@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
@@ -11,16 +11,15 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import Field
 from starlette.background import BackgroundTask
 
-from heedful.people import files
+from heedful.people import exports, imports, labels
 from heedful.web.intake import take_in
 from heedful.web.pages import page
-from heedful.web.session import Problem, Researcher
+from heedful.web.session import Problem, Researcher, Visitor
 from heedful.web.studio import Link
 
 router = APIRouter()
 LINKS = (Link("/files", "files_title", "researcher"),)
 
-Format = Literal["preferences", "prompt_completion", "unpaired", "steps", "hh", "csv"]
 ENDINGS = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz", ".txt.gz")
 
 
@@ -32,7 +31,9 @@ def show(visitor: Researcher) -> Response:
         "files.jinja",
         title="files_title",
         script="batches.js",
-        formats=get_args(Format),
+        formats=get_args(exports.Format),
+        sources=get_args(imports.Source),
+        aggregates=get_args(labels.Aggregate),
         counts=visitor.studio.store.counts(),
     )
 
@@ -42,7 +43,7 @@ async def take(
     request: Request,
     visitor: Researcher,
     name: Annotated[str, Field(max_length=300)],
-    kind: Literal["prompts", "judgements"] = "prompts",
+    kind: Literal["prompts"] | imports.Source = "prompts",
     policy: Annotated[str, Field(max_length=200)] = "",
     round: Annotated[str, Field(max_length=6, pattern=r"^\d*$")] = "",
 ) -> Response:
@@ -60,28 +61,34 @@ async def take(
     return JSONResponse({"counts": counts, "message": message})
 
 
-def _taken(visitor: Researcher, path: Path, kind: str, policy: str, round_: int) -> dict[str, int]:
+def _taken(visitor: Visitor, path: Path, kind: str, policy: str, round_: int) -> dict[str, int]:
+    store = visitor.studio.store
     if kind == "prompts":
-        return take_in(visitor.studio.store, path, round_=round_, policy=policy)
-    return {"judgements": files.import_file(visitor.studio.store, path)}
+        return take_in(store, path, round_=round_, policy=policy)
+    taken = imports.import_file(
+        store, path, cast(imports.Source, kind), annotator=visitor.name, round=round_, policy=policy
+    )
+    return {"prompts": taken.prompts, "answers": taken.answers, "judgements": taken.events}
 
 
 @router.get("/api/export/{format}")
-def give(visitor: Researcher, format: Format) -> Response:
-    """Everything that people said so far, in one of the formats that trainers read."""
+def give(visitor: Researcher, format: exports.Format, aggregate: labels.Aggregate = "none") -> Response:
+    """Everything that people said so far, in a format that trainers read, with the manifest that rebuilds it."""
     folder = Path(tempfile.mkdtemp(prefix="heedful-export-"))
-    ending = "csv" if format == "csv" else "jsonl"
-    path = folder / f"heedful-{format}.{ending}"
     try:
-        files.export(visitor.studio.store, path, format=format)
+        inside = folder / "files"
+        inside.mkdir()
+        path = inside / f"heedful-{format}.{'csv' if format == 'csv' else 'jsonl'}"
+        exports.export(visitor.studio.store, path, format, aggregate=aggregate)
+        packed = Path(shutil.make_archive(str(folder / "packed"), "zip", inside))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     # An attachment is never shown by the browser, whatever an answer in it says.
     return FileResponse(
-        path,
-        filename=path.name,
-        media_type="text/csv" if format == "csv" else "application/jsonl",
+        packed,
+        filename=f"heedful-{format}.zip",
+        media_type="application/zip",
         content_disposition_type="attachment",
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )

@@ -58,11 +58,8 @@ def _figures(found: Statistics, t: Words) -> Iterator[tuple[str, Markup, str]]:
         if rows:
             heading = t("agreement_of", kind=t.named("judgement", kind))
             yield heading, charts.dots(rows, heading, low=-0.5, high=1, middle=0), t("agreement_note")
-    rows = [
-        charts.Dot(one.name, one.accuracy, said(one.accuracy, t, share=True))
-        for one in found.annotators[:MOST]
-        if one.accuracy.value is not None
-    ]
+    known = [(one.name, Estimate(one.accuracy)) for one in found.annotators if one.accuracy is not None]
+    rows = [charts.Dot(name, figure, said(figure, t, share=True)) for name, figure in known[:MOST]]
     if rows:
         yield t("accuracy_of"), charts.dots(rows, t("accuracy_of"), low=0, high=1, middle=0.5), t("accuracy_note")
     biases = [("position_bias", found.position), ("length_bias", found.length)]

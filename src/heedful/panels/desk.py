@@ -166,6 +166,11 @@ def lock(desk: Desk, field: str, locked: bool = True) -> Desk:
     return replace(desk, locked=kept)
 
 
+def agreed(desk: Desk, consent: bool) -> Desk:
+    """Whether choices and edits from now on are kept."""
+    return replace(desk, consent=consent)
+
+
 def go(desk: Desk, number: int) -> Desk:
     """Stand on any turn; what is written next branches off there."""
     if not 0 <= number < len(desk.turns):

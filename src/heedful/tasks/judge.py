@@ -34,7 +34,7 @@ def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
 
 
 def find_judge(name: str) -> Judge:
-    """`world`, `panel` (see `tasks.panels`), or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
+    """`world`, `panel`, or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
     if name == "world":
         return gold
     if name == "panel":

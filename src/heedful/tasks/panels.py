@@ -1,4 +1,4 @@
-"""Answers to panel requests graded against the true one: the share of lines that are right, for any stage with a judge."""
+"""Answers to panel requests, graded against the true one: the judge `panel` of every stage that takes one."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

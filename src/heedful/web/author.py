@@ -1,0 +1,98 @@
+"""A model behind an OpenAI-compatible server, as the writer's desk asks it: whole answers, or piece by piece."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from heedful.errors import UserError
+from heedful.panels.desk import Ask
+
+LONGEST = 200_000
+"""Characters of an answer that are taken at most."""
+TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """`url` is the API's base address; the first model that it lists answers. `tokens` bounds each answer."""
+
+    url: str
+    tokens: int = 400
+
+    def answers(self, ask: Ask, *, temperature: float) -> list[str]:
+        """Every answer to a request: one call each, since not every server takes `n`."""
+        with self._client() as client:
+            model = _model(client)
+            found = []
+            for number in range(ask.n):
+                body = self._body(model, ask, temperature) | {"seed": number}
+                reply = _json(_checked(client.post("chat/completions", json=body)))
+                found.append(_part(reply, "message")[:LONGEST])
+            return found
+
+    def pieces(self, ask: Ask, *, temperature: float) -> Iterator[str]:
+        """One answer as it is written."""
+        length = 0
+        with self._client() as client:
+            body = self._body(_model(client), ask, temperature) | {"stream": True}
+            with client.stream("POST", "chat/completions", json=body) as reply:
+                if reply.status_code != 200:
+                    reply.read()
+                    _checked(reply)
+                for line in reply.iter_lines():
+                    data = line.removeprefix("data:").strip()
+                    if not line.startswith("data:") or data == "[DONE]":
+                        continue
+                    piece = _part(_loaded(data), "delta")
+                    length += len(piece)
+                    if length > LONGEST:
+                        return
+                    if piece:
+                        yield piece
+
+    def _client(self) -> httpx.Client:
+        # Neither proxies of the environment nor redirects: the address is the one that was given.
+        return httpx.Client(base_url=self.url.rstrip("/") + "/", timeout=TIMEOUT, trust_env=False)
+
+    def _body(self, model: str, ask: Ask, temperature: float) -> dict[str, Any]:
+        messages = [{"role": m.role, "content": m.content} for m in ask.messages]
+        return {"model": model, "messages": messages, "temperature": temperature, "max_tokens": self.tokens}
+
+
+def _model(client: httpx.Client) -> str:
+    listed = _json(_checked(client.get("models"))).get("data")
+    if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
+        raise UserError("The model's server lists no model: start one, or give the studio another --model.")
+    return str(listed[0].get("id", ""))
+
+
+def _checked(reply: httpx.Response) -> httpx.Response:
+    if reply.status_code != 200:
+        raise UserError(f"The model's server refused with HTTP {reply.status_code}: is a model loaded there?")
+    return reply
+
+
+def _json(reply: httpx.Response) -> dict[str, Any]:
+    return _loaded(reply.text)
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError("The model's server did not answer in JSON: is it an OpenAI-compatible API?")
+    return found
+
+
+def _part(reply: dict[str, Any], name: str) -> str:
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    inner = first.get(name)
+    content = inner.get("content") if isinstance(inner, dict) else None
+    # A lone half of a surrogate pair is valid JSON, and no text.
+    return content.encode(errors="replace").decode() if isinstance(content, str) else ""

@@ -1,0 +1,65 @@
+"""A model's server for the desk's tests: knows three plans, writes what is planned, and says who is tired."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Model(BaseHTTPRequestHandler):
+    """Answers as a model trained on panels would."""
+
+    def do_GET(self) -> None:
+        self._reply(json.dumps({"data": [{"id": "scripted"}]}))
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server: Any = self.server
+        server.seen.append(body)
+        if server.broken:
+            self.send_response(503)
+            self.end_headers()
+            return
+        text = answer(body)
+        if not body.get("stream"):
+            self._reply(json.dumps({"choices": [{"message": {"content": text}}]}))
+            return
+        pieces = [
+            json.dumps({"choices": [{"delta": {"content": text[i : i + 7]}}]}) for i in range(0, len(text), 7)
+        ]
+        self._reply("".join(f"data: {p}\n\n" for p in [*pieces, "[DONE]"]))
+
+    def _reply(self, text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def answer(body: dict[str, Any]) -> str:
+    """What the model says to a request."""
+    asked: str = body["messages"][-1]["content"]
+    if asked.endswith("What comes next?"):
+        return ("plan Mina goes home", "plan Mina sings\nplan Tom sleeps", "plan Tom runs")[body["seed"] % 3]
+    if asked == "What has changed?":
+        return f"lately {body['messages'][-2]['content']}\nperson Mina: tired\nI hope this helps!"
+    plan = [line.removeprefix("plan ") for line in asked.split("\n") if line.startswith("plan ")]
+    return " ".join(f"{line}." for line in plan)
+
+
+@contextmanager
+def model() -> Iterator[Any]:
+    """The server, running; `.url`, `.seen` requests, `.broken` to make it refuse."""
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    server.seen, server.broken = [], False
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -153,7 +153,8 @@ def curve(field: Field, model: Path) -> list[dict[str, Any]]:
     """What comes of asking for each quality, worst first: every criterion's mean with its interval."""
     count = len(conditions.known_to(Policy.load(model).tokenizer))
     wanted = ("judge/total", "judge/helpful", "judge/honest", "judge/harmless", "length")
-    return [{k: field.figures(model, level)[k] for k in wanted} for level in range(1, count + 1)]
+    asked = (field.figures(model, level) for level in range(1, count + 1))
+    return [{name: found[name] for name in wanted} for found in asked]
 
 
 def field_mean(values: list[float]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def result(folder: Path, name: str, **values: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("loss", list(find.names()))
 def test_every_loss_learns_who_was_preferred(start: Path, loss: str) -> None:
-    found = result(start, loss, loss=loss)
+    found = result(start, loss, loss=loss, heldout_ratio=0.3)
     assert found["heldout_accuracy"] == 1
     rows = [json.loads(line) for line in (start / loss / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1][loss] < rows[0][loss]

@@ -45,8 +45,8 @@ def labelled(tokenizer: Any, rated: Sequence[Rated], max_length: int, seed: int)
             trees.append(Tree(prompt_node(prompt), tuple(nodes.values()), labels=labels))
     if len(trees) < 2:
         raise UserError(
-            f"{len(trees)} prompts with answers of at most max_length={max_length} tokens are too few: KTO compares "
-            "with answers to other prompts"
+            f"{len(trees)} prompts with answers of at most max_length={max_length} tokens are too few, since KTO "
+            "compares with answers to other prompts: give more data, or raise heldout_ratio or max_length"
         )
     order = shuffled(len(trees), key("mismatch", seed), 0)
     others = dict(zip(order.tolist(), [*order[1:].tolist(), int(order[0])], strict=True))

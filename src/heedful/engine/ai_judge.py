@@ -1,0 +1,70 @@
+"""A model that judges answers: it reads the likelihood of its choices, in both orders and by every principle."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful.engine.chooser import Chooser, ModelChooser, ServerChooser
+from heedful.engine.endpoint import Endpoint
+from heedful.engine.policy import Policy
+from heedful.errors import UserError
+from heedful.tasks import principles
+from heedful.tasks.principles import Principles
+from heedful.types import Message, Prompt
+
+Pair = tuple[tuple[Message, ...], str, str]
+
+
+@dataclass(frozen=True)
+class AiJudge:
+    """Which of two answers is better, as a probability (Bai et al. 2022, section 4.1, arXiv:2212.08073)."""
+
+    chooser: Chooser
+    words: Principles
+
+    def views(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """P(the first answer is better) [pairs, principles, 2]: with it shown first, and shown second."""
+        questions = [
+            self.words.comparison(messages, *shown, principle)
+            for messages, first, second in pairs
+            for principle in self.words.principles
+            for shown in ((first, second), (second, first))
+        ]
+        if not questions:
+            return np.zeros((0, len(self.words.principles), 2))
+        logp = self.chooser.logp(questions, self.words.choices)
+        shown_first = 1 / (1 + np.exp(logp[:, 1] - logp[:, 0]))
+        found = shown_first.reshape(len(pairs), len(self.words.principles), 2)
+        found[..., 1] = 1 - found[..., 1]
+        return np.asarray(found)
+
+    def prefer(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """P(the first answer is better), the mean over principles and both orders: swapped answers, swapped result."""
+        return np.asarray(self.views(pairs).mean((1, 2)))
+
+    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[dict[str, float]]:
+        """As a judge of single answers: the mean probability of beating the other answers to the same prompt."""
+        groups: dict[str, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(prompt.id, []).append(i)
+        chosen = [(i, j) for rows in groups.values() for i in rows for j in rows if i < j]
+        found = self.prefer([(prompts[i].messages, answers[i], answers[j]) for i, j in chosen])
+        won: dict[int, list[float]] = {i: [] for i in range(len(prompts))}
+        for (i, j), p in zip(chosen, found.tolist(), strict=True):
+            won[i].append(p)
+            won[j].append(1 - p)
+        return [{"total": sum(w) / len(w) if w else 0.5} for w in won.values()]
+
+
+def load(source: str, served: str | None = None, words: Path | None = None, lang: str = "en") -> AiJudge:
+    """The judge in a folder, or the model `served` behind a server's address; a key comes from HEEDFUL_API_KEY."""
+    read = principles.read(words, lang)
+    if source.startswith(("http://", "https://")):
+        if served is None:
+            raise UserError("a judge behind a server needs the name of its model: add served=NAME")
+        return AiJudge(ServerChooser(Endpoint(source, os.environ.get("HEEDFUL_API_KEY")), served), read)
+    return AiJudge(ModelChooser(Policy.load(source)), read)

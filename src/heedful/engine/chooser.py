@@ -1,0 +1,107 @@
+"""How likely a model finds each of a few replies to a question: a model in this process, or behind a server."""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful.data import chat
+from heedful.engine.batch import Tree, answer_node, prompt_node
+from heedful.engine.endpoint import Endpoint
+from heedful.engine.policy import Policy
+from heedful.engine.score import sequence_columns
+from heedful.errors import UserError
+from heedful.types import Message
+
+Question = tuple[Message, ...]
+TOP = 20  # how many of the likeliest tokens a server is asked for: OpenAI's limit
+UNSEEN = -20.0  # nats of a reply that is not among them
+
+
+class Chooser(Protocol):
+    """Anything that tells how likely it finds given replies."""
+
+    def logp(self, questions: Sequence[Question], choices: Sequence[str]) -> NDArray[np.float64]:
+        """Log-probs [questions, choices], not normalised over the choices."""
+        ...
+
+
+class ModelChooser:
+    """A policy in this process; a question is computed once for all replies to it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def logp(self, questions: Sequence[Question], choices: Sequence[str]) -> NDArray[np.float64]:
+        """Of whole replies, their end included. Questions longer than the model's context are an error."""
+        tokenizer = self.policy.tokenizer
+        nodes = tuple(answer_node(chat.answer_ids(tokenizer, choice)) for choice in choices)
+        trees = [Tree(prompt_node(chat.render_prompt(tokenizer, q)), nodes) for q in questions]
+        longest = max((t.size for t in trees), default=1)
+        context = getattr(self.policy.model.config, "max_position_embeddings", None)
+        if context is not None and longest > context:
+            raise UserError(
+                f"a question to the judge has {longest} tokens, more than its context of {context}: give principles "
+                "with fewer words, shorter answers, or a judge with a longer context"
+            )
+        found = sequence_columns(self.policy.model, trees, "logp", token_budget=max(16384, longest))
+        return np.asarray([[float(logp.sum()) for logp in row] for row in found])
+
+
+class ServerChooser:
+    """A model behind an OpenAI-compatible API that tells the log-probs of its likeliest first tokens.
+
+    The choices must differ in their first token. Those that are not among the likeliest count as very unlikely.
+    """
+
+    def __init__(self, endpoint: Endpoint, model: str, *, connections: int = 16) -> None:
+        self.endpoint, self.model, self.connections = endpoint, model, connections
+
+    def logp(self, questions: Sequence[Question], choices: Sequence[str]) -> NDArray[np.float64]:
+        """One request a question."""
+        pool = ThreadPoolExecutor(self.connections)
+        try:
+            rows = list(pool.map(lambda q: self._ask(q, choices), questions))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return np.asarray(rows)
+
+    def _ask(self, question: Question, choices: Sequence[str]) -> list[float]:
+        body = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in question],
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+            "top_logprobs": TOP,
+        }
+        likeliest = self._likeliest(self.endpoint.post("chat/completions", body))
+        mass = [
+            sum(
+                math.exp(logp)
+                for token, logp in likeliest
+                if token.strip() and choice.startswith(token.strip())
+            )
+            for choice in choices
+        ]
+        if not any(mass):
+            raise UserError(
+                f"{self.endpoint.url} finds none of {', '.join(choices)} likely as a reply: it does not follow the "
+                "question; give another judge, or principles whose choices it says"
+            )
+        return [math.log(m) if m else UNSEEN for m in mass]
+
+    def _likeliest(self, reply: dict[str, Any]) -> list[tuple[str, float]]:
+        try:
+            rows = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+            found = [(row["token"], float(row["logprob"])) for row in rows]
+        except (KeyError, IndexError, TypeError, ValueError):
+            found = []
+        if not found or not all(isinstance(t, str) and -math.inf <= p <= 1e-6 for t, p in found):
+            raise UserError(
+                f"{self.endpoint.url} does not tell log-probs (top_logprobs), which a judge needs: ask another server"
+            )
+        return found

@@ -187,9 +187,13 @@ def bench(
 
 @app.command()
 def studio(
-    store: Annotated[str, typer.Argument(help="The feedback store: a file, or a postgresql:// URL.")] = "feedback.db",
+    store: Annotated[
+        str, typer.Argument(help="The feedback store: a file, or a postgresql:// URL.")
+    ] = "feedback.db",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8400,
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8400,
     origin: Annotated[str, typer.Option(help="What browsers call the studio, behind a proxy.")] = "",
     certificate: Annotated[Path | None, typer.Option(help="A TLS certificate (PEM), to serve https.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,

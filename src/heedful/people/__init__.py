@@ -11,8 +11,10 @@ from heedful.people.records import (
     NewTask,
     Nothing,
     Progress,
+    Said,
     Shown,
     Stop,
+    TaskLine,
 )
 from heedful.people.replies import FlagMark, OtherStep, Reply
 from heedful.people.standing import Standing, grade_demonstration, pause, resume, standings
@@ -31,9 +33,11 @@ __all__ = [
     "Progress",
     "Queue",
     "Reply",
+    "Said",
     "Shown",
     "Standing",
     "Stop",
+    "TaskLine",
     "grade_demonstration",
     "pause",
     "resume",

@@ -15,7 +15,7 @@ from heedful.data.store.schema import batches, events, submissions, tasks, work
 from heedful.errors import UserError
 from heedful.people import batches as batches_
 from heedful.people import gold, leases
-from heedful.people.records import Answered, Assignment, Conflict
+from heedful.people.records import Answered, Assignment, Conflict, Mine, Said
 from heedful.people.replies import Reply
 from heedful.people.stopping import stop_if_enough
 from heedful.people.translate import translate
@@ -286,26 +286,49 @@ def set_gold(connection: Connection, task: str, reply: Reply, researcher: str, u
     values: dict[str, Any] = {"gold": {**reply.json(), "by": researcher}}
     if not row.is_gold:
         values |= {"is_gold": True, "room": batches_.ROOM_FOR_ALL, "available": True}
-        less = {"wanted": batches.c.wanted - row.room, "done": batches.c.done - row.done}
+        less = {name: batches.c[name] - by for name, by in (("wanted", row.room), ("done", row.done))}
+        less["tasks"] = batches.c.tasks - 1
         connection.execute(update(batches).where(batches.c.id == row.batch).values(less))
         connection.execute(update(work).where(work.c.task == task).values(is_gold=True))
     connection.execute(update(tasks).where(tasks.c.id == task).values(values))
 
 
-def mine(connection: Connection, annotator: str, midnight_ms: int) -> tuple[dict[str, int], int, float, int]:
-    """Tasks by state, answered since midnight, active seconds, and how many open ones are left."""
+def replies(connection: Connection, task: str) -> list[Said]:
+    """What everybody replied to a task, in its stored order."""
+    query = (
+        select(work.c.annotator, work.c.shown, submissions)
+        .join(submissions, submissions.c.id == work.c.submission)
+        .where(work.c.task == task, work.c.state == "answered")
+        .order_by(submissions.c.server_ms)
+    )
+    return [
+        Said(row.annotator, Reply.parse(row.reply).moved(row.shown).json(), row.seconds, row.server_ms)
+        for row in connection.execute(query)
+    ]
+
+
+def mine(connection: Connection, annotator: str, midnight_ms: int) -> Mine:
+    """The annotator's own progress."""
     leases.known_annotator(connection, annotator)
-    by_state = select(work.c.state, func.count()).where(work.c.annotator == annotator)
-    states: dict[str, int] = dict(connection.execute(by_state.group_by(work.c.state)).tuples().all())
-    today = select(func.count()).where(work.c.annotator == annotator, work.c.changed_ms >= midnight_ms)
+    counted = select(work.c.batch, work.c.state, func.count()).where(
+        work.c.annotator == annotator, work.c.state != "released"
+    )
+    found: dict[tuple[str, str], int] = {
+        (batch, state_): n
+        for batch, state_, n in connection.execute(counted.group_by(work.c.batch, work.c.state))
+    }
+    today = select(func.count()).where(
+        work.c.annotator == annotator, work.c.changed_ms >= midnight_ms, work.c.state == "answered"
+    )
     time_ = select(func.sum(submissions.c.seconds)).where(submissions.c.annotator == annotator)
     left = 0
-    for batch in batches_.all_of(connection):
-        if batch.state == "open":
-            free = (tasks.c.batch == batch.id, tasks.c.is_gold.is_(False), tasks.c.available.is_(True))
-            there = connection.execute(select(func.count()).select_from(tasks).where(*free)).scalar_one()
-            touched = (work.c.annotator == annotator, work.c.batch == batch.id, work.c.state != "released")
-            joined = select(func.count()).select_from(work.join(tasks)).where(*free, *touched)
-            left += there - connection.execute(joined).scalar_one()
-    answered_today = connection.execute(today.where(work.c.state == "answered")).scalar_one()
-    return states, answered_today, connection.execute(time_).scalar_one() or 0.0, left
+    for row in connection.execute(select(batches).where(batches.c.state == "open")):
+        touched = sum(n for (batch, _), n in found.items() if batch == row.id)
+        left += max(0, min(row.tasks - touched, row.wanted - row.done))
+    return Mine(
+        answered=sum(n for (_, state_), n in found.items() if state_ == "answered"),
+        skipped=sum(n for (_, state_), n in found.items() if state_ == "skipped"),
+        today=connection.execute(today).scalar_one(),
+        seconds=connection.execute(time_).scalar_one() or 0.0,
+        left=left,
+    )

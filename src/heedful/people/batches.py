@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from heedful.data.store.events import answers_of
 from heedful.data.store.rules import check_name, check_text
-from heedful.data.store.schema import batches, tasks, work
+from heedful.data.store.schema import batches, prompts, tasks, work
 from heedful.errors import UserError
 from heedful.people.chance import chance
 from heedful.people.records import (
@@ -24,6 +24,7 @@ from heedful.people.records import (
     Progress,
     Question,
     Stop,
+    TaskLine,
 )
 from heedful.people.translate import SIZES
 
@@ -235,8 +236,31 @@ def progress(connection: Connection, id: str) -> Progress:
     )
 
 
-def task_ids(connection: Connection, id: str) -> list[str]:
-    """The ids of a batch's tasks in the order of asking."""
+def task_lines(
+    connection: Connection, id: str, limit: int | None, offset: int, gold: bool | None
+) -> list[TaskLine]:
+    """A batch's tasks in the order of asking."""
     get(connection, id)
-    query = select(tasks.c.id).where(tasks.c.batch == id).order_by(tasks.c.position)
-    return list(connection.execute(query).scalars())
+    skipped = (
+        select(func.count()).where(work.c.task == tasks.c.id, work.c.state == "skipped").scalar_subquery()
+    )
+    query = (
+        select(tasks, prompts.c.messages, skipped.label("skipped"))
+        .join(prompts, prompts.c.id == tasks.c.prompt_id)
+        .where(tasks.c.batch == id)
+        .order_by(tasks.c.position)
+        .offset(offset)
+    )
+    if gold is not None:
+        query = query.where(tasks.c.is_gold.is_(gold))
+    if limit is not None:
+        query = query.limit(limit)
+    return [
+        TaskLine(row.id, title(row.messages), row.done, row.held, row.skipped, row.is_gold)
+        for row in connection.execute(query)
+    ]
+
+
+def title(messages: Sequence[Mapping[str, str]]) -> str:
+    """The beginning of a dialogue's last message."""
+    return " ".join(messages[-1]["content"].split())[:80] if messages else ""

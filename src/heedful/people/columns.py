@@ -13,7 +13,7 @@ from heedful.errors import UserError
 
 Ints = NDArray[np.intp]
 
-COLUMNS = ("kind", "part", "annotator", "criterion", "prompt", "a", "b", "value", "side")
+COLUMNS = ("event", "kind", "part", "annotator", "criterion", "prompt", "a", "b", "value", "side")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Marks:
     `names` are annotators and criteria by number.
     """
 
+    event: Ints
     kind: Ints
     part: Ints
     annotator: Ints

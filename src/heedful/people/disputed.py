@@ -56,6 +56,15 @@ def _told(
         .tuples()
         .all()
     )
+    firsts = [int(marks.event[0]) for *_, marks in listed]
+    events = schema.events.c
+    tasks: dict[int, str] = dict(
+        connection.execute(
+            select(events.seq, events.task).where(events.seq.in_(firsts), events.task.is_not(None))
+        )
+        .tuples()
+        .all()
+    )
     told = []
     for apart, _, kind, marks in listed:
         prompt = prompts[int(marks.prompt[0])]
@@ -65,8 +74,11 @@ def _told(
         }
         title = prompt.messages[-1]["content"]
         answers = tuple(names[int(number)] for number in (marks.a[0], marks.b[0]) if number)
+        task = tasks.get(int(marks.event[0]), "")
         criterion = marks.names[int(marks.criterion[0])]
         told.append(
-            Disputed(kinds[kind], prompt.id, " ".join(title.split())[:80], criterion, answers, labels, apart)
+            Disputed(
+                kinds[kind], prompt.id, " ".join(title.split())[:80], criterion, answers, labels, apart, task
+            )
         )
     return tuple(told)

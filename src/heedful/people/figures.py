@@ -53,7 +53,7 @@ class Disputed:
     """Something that annotators do not agree about: a pair of answers, or one answer's mark.
 
     `labels` say for each annotator: in pairs above 0 that the first of `answers` is better. `disagreement` is
-    the mean difference of two labels, 1 at most.
+    the mean difference of two labels, 1 at most; `task` is the queue's, "" if the judgements came otherwise.
     """
 
     kind: str
@@ -63,6 +63,7 @@ class Disputed:
     answers: tuple[str, ...]
     labels: Mapping[str, int]
     disagreement: float
+    task: str
 
 
 @dataclass(frozen=True, slots=True)

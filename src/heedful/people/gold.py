@@ -35,8 +35,8 @@ class Met:
     flags: bool
 
 
-def agreement(settings: BatchSettings, gold: Reply, reply: Reply, shown: Sequence[int]) -> float | None:
-    """How far a reply agrees with gold, from 0 to 1; `shown` leads from its positions to gold's.
+def agreement(settings: BatchSettings, gold: Reply, reply: Reply) -> float | None:
+    """How far a reply agrees with gold, from 0 to 1, both in the stored order; None if only people can say.
 
     A choice agrees by its side, a ranking by the share of pairs that gold tells apart, marks by the share
     within one point, steps by the share of equal labels.
@@ -44,10 +44,9 @@ def agreement(settings: BatchSettings, gold: Reply, reply: Reply, shown: Sequenc
     match settings.question:
         case "compare" | "panel_pair":
             criterion = settings.criteria[0]
-            turn = 1 if list(shown) == sorted(shown) else -1
-            return float(_sign(gold.choices[criterion]) == turn * _sign(reply.choices[criterion]))
+            return float(_sign(gold.choices[criterion]) == _sign(reply.choices[criterion]))
         case "rank":
-            return _same_order(_places(gold.order, range(len(shown))), _places(reply.order, shown))
+            return _same_order(_places(gold), _places(reply))
         case "panel":
             pairs = [
                 (score, reply.ratings[name][0])
@@ -60,22 +59,21 @@ def agreement(settings: BatchSettings, gold: Reply, reply: Reply, shown: Sequenc
             longest = max(len(gold.steps), len(reply.steps))
             return sum(a == b for a, b in zip(gold.steps, reply.steps)) / longest
         case "plan":
-            return float(gold.plan == (None if reply.plan is None else shown[reply.plan]))
+            return float(gold.plan == reply.plan)
     return None
 
 
-def same_flags(gold: Reply, reply: Reply, shown: Sequence[int]) -> bool:
+def same_flags(gold: Reply, reply: Reply) -> bool:
     """Whether the same labels were given to the prompt and to the same answers."""
-    said = {(f.label, None if f.answer is None else shown[f.answer]) for f in reply.flags}
-    return said == {(f.label, f.answer) for f in gold.flags}
+    return {(f.label, f.answer) for f in reply.flags} == {(f.label, f.answer) for f in gold.flags}
 
 
 def _sign(preference: int) -> int:
     return (preference > 0) - (preference < 0)
 
 
-def _places(order: Sequence[Sequence[int]], shown: Sequence[int]) -> dict[int, int]:
-    return {shown[position]: place for place, tier in enumerate(order) for position in tier}
+def _places(reply: Reply) -> dict[int, int]:
+    return {answer: place for place, tier in enumerate(reply.order) for answer in tier}
 
 
 def _same_order(gold: Mapping[int, int], said: Mapping[int, int]) -> float | None:
@@ -107,11 +105,9 @@ def met(connection: Connection, names: Iterable[str] | None = None) -> dict[str,
     found: dict[str, list[Met]] = defaultdict(list)
     for row in connection.execute(query):
         gold = Reply.parse({name: value for name, value in row.gold.items() if name != "by"})
-        reply = Reply.parse(row.reply)
-        agreed = agreement(settings[row.batch], gold, reply, row.shown)
-        found[row.annotator].append(
-            Met(row.batch, row.last_event, agreed, same_flags(gold, reply, row.shown))
-        )
+        reply = Reply.parse(row.reply).moved(row.shown)
+        agreed = agreement(settings[row.batch], gold, reply)
+        found[row.annotator].append(Met(row.batch, row.last_event, agreed, same_flags(gold, reply)))
     return found
 
 

@@ -285,7 +285,7 @@ def sheet_of(connection: Connection, task: str, shown: Any) -> Sheet:
 def title_of(connection: Connection, prompt_id: str) -> str:
     """The beginning of a prompt's last message."""
     messages = connection.execute(select(prompts.c.messages).where(prompts.c.id == prompt_id)).scalar_one()
-    return " ".join(messages[-1]["content"].split())[:80] if messages else ""
+    return batches_.title(messages)
 
 
 def forget_work(connection: Connection, annotator: str) -> None:

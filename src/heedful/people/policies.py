@@ -17,6 +17,7 @@ from heedful.stats.strength import (
     BradleyTerry,
     bradley_terry,
     bradley_terry_adjusted,
+    clustered_covariance,
     elo,
 )
 
@@ -63,16 +64,19 @@ def read(connection: Connection, found: Marks, lengths: Ints) -> Games:
     return Games(told, code[kept.a], code[kept.b], outcome, longer, kept.prompt)
 
 
-def figures(
-    games: Games, *, resamples: int, seed: int
-) -> tuple[tuple[ModelFigures, ...], float | None, Estimate]:
-    """Each policy's strength, the weight of ties, and what being longer adds to the logit."""
+def figures(games: Games, *, seed: int) -> tuple[tuple[ModelFigures, ...], float | None, Estimate]:
+    """Each policy's strength, the weight of ties, and what being longer adds to the logit.
+
+    The intervals of strengths know that the games of one prompt hang together.
+    """
     n = len(games.policies)
     if n < 2 or not games.outcome.size:
         return (), None, undefined("no two policies were compared")
-    sums = _tables(games, n, seed)
-    whole = _fit(sums.sum(0), n)
-    drawn = _resampled(sums, n, resamples, seed) if whole.strength is not None else np.zeros((0, n))
+    wins, ties = _tables(games, n, seed)
+    fit = bradley_terry(wins.sum(0), ties.sum(0), model="davidson")
+    error = np.zeros(n)
+    if fit.strength is not None:
+        error = np.sqrt(np.diag(clustered_covariance(fit, wins, ties)))
     score = (games.outcome + 1) / 2
     adjusted = bradley_terry_adjusted(games.first, games.second, score, games.longer, n)
     recent = slice(-LAST_GAMES, None)
@@ -83,7 +87,7 @@ def figures(
     played = np.bincount(games.first, minlength=n) + np.bincount(games.second, minlength=n)
     told = []
     for place, name in enumerate(games.policies):
-        strength = _strength(whole, drawn, place, int(played[place]))
+        strength = _strength(fit, error, place, int(played[place]))
         told.append(
             ModelFigures(
                 name,
@@ -95,39 +99,26 @@ def figures(
             )
         )
     order = sorted(told, key=lambda one: (-(one.strength.value or 0.0), one.policy))
-    return tuple(order), whole.tie if whole.strength is not None else None, _effect(adjusted, games)
+    return tuple(order), fit.tie if fit.strength is not None else None, _effect(adjusted, games)
 
 
-def _tables(games: Games, n: int, seed: int) -> Floats:
-    """For each block of prompts its table of wins and its table of ties: blocks x 2 n²."""
+def _tables(games: Games, n: int, seed: int) -> tuple[Floats, Floats]:
+    """For each block of prompts its table of wins and its table of ties: blocks x n x n."""
     block, blocks = block_codes(games.prompt, seed=seed)
     won = np.where(games.outcome > 0, games.first, games.second)
     lost = np.where(games.outcome > 0, games.second, games.first)
     cell = won * n + lost + np.where(games.outcome == 0, n * n, 0)
     size = 2 * n * n
-    return np.bincount(block * size + cell, minlength=blocks * size).reshape(blocks, size).astype(np.float64)
+    counts = np.bincount(block * size + cell, minlength=blocks * size).astype(np.float64)
+    tables = counts.reshape(blocks, 2, n, n)
+    return tables[:, 0], tables[:, 1]
 
 
-def _fit(total: Floats, n: int) -> BradleyTerry:
-    won, tied = total.reshape(2, n, n)
-    return bradley_terry(won, tied, model="davidson")
-
-
-def _resampled(sums: Floats, n: int, resamples: int, seed: int) -> Floats:
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=resamples)
-    fits = [_fit(total, n).strength for total in weights @ sums]
-    return np.asarray([fit for fit in fits if fit is not None]).reshape(-1, n)
-
-
-def _strength(whole: BradleyTerry, drawn: Floats, place: int, n: int) -> Estimate:
-    if whole.strength is None:
-        return undefined(whole.reason, n)
-    value = float(whole.strength[place])
-    if len(drawn) < 2:
-        return Estimate(value, n=n, reason="too few prompts for an interval")
-    low, high = np.quantile(drawn[:, place], [0.025, 0.975])
-    return Estimate(value, float(low), float(high), n)
+def _strength(fit: BradleyTerry, error: Floats, place: int, n: int) -> Estimate:
+    if fit.strength is None:
+        return undefined(fit.reason, n)
+    value, half = float(fit.strength[place]), 1.96 * float(error[place])
+    return Estimate(value, value - half, value + half, n)
 
 
 def _points(strength: Estimate) -> Estimate:

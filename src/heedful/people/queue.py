@@ -18,6 +18,8 @@ from heedful.people.records import (
     NewTask,
     Nothing,
     Progress,
+    Said,
+    TaskLine,
 )
 from heedful.people.replies import Reply
 
@@ -62,10 +64,17 @@ class Queue:
         with self._store.reading() as connection:
             return batches.get(connection, id)
 
-    def tasks(self, batch: str) -> list[str]:
-        """The ids of a batch's tasks, in the order in which they are given out."""
+    def tasks(
+        self, batch: str, *, limit: int | None = None, offset: int = 0, gold: bool | None = None
+    ) -> list[TaskLine]:
+        """A batch's tasks in the order in which they are given out, all of them or only those that are (no) gold."""
         with self._store.reading() as connection:
-            return batches.task_ids(connection, batch)
+            return batches.task_lines(connection, batch, limit, offset, gold)
+
+    def replies(self, task: str) -> list[Said]:
+        """What everybody replied to a task, the oldest first, for researchers."""
+        with self._store.reading() as connection:
+            return answers.replies(connection, task)
 
     def progress(self, batch: str) -> Progress:
         """How far a batch is; it is finished when its stop rule has closed it."""
@@ -76,9 +85,7 @@ class Queue:
         """An annotator's own progress; `today` begins at the server's midnight."""
         midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
         with self._store.reading() as connection:
-            found = answers.mine(connection, annotator, int(midnight.timestamp() * 1000))
-        states, today, seconds, left = found
-        return Mine(states.get("answered", 0), states.get("skipped", 0), today, seconds, left)
+            return answers.mine(connection, annotator, int(midnight.timestamp() * 1000))
 
     def claim(self, annotator: str, batch: str | None = None) -> Assignment | Nothing:
         """Give the annotator the next task: of this batch, or of any open one by priority.

@@ -174,6 +174,28 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskLine:
+    """A task as researchers list it; `skipped` counts those who passed it by."""
+
+    task: str
+    title: str
+    answered: int
+    held: int
+    skipped: int
+    gold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One annotator's reply to a task, its positions those of the task's stored order."""
+
+    annotator: str
+    reply: Mapping[str, Any]
+    seconds: float
+    server_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mine:
     """An annotator's own progress; `left` is what open batches may still ask them, hidden gold aside."""
 

@@ -1,7 +1,7 @@
 """What an annotator sends: answers named by the position in which they were shown."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from heedful.data.store.rules import check_name, check_text
@@ -66,6 +66,18 @@ class Reply:
         _known(given, readers, "The reply")
         return cls(**{name: readers[name](value, f"'{name}'") for name, value in given.items()})
 
+    def moved(self, shown: Sequence[int]) -> Self:
+        """The same reply with position p named `shown[p]`: from the order shown to the stored order."""
+        turn = -1 if list(shown) == [1, 0] else 1
+        return replace(
+            self,
+            ratings={name: _placed(row, shown) for name, row in self.ratings.items()},
+            order=tuple(tuple(shown[position] for position in tier) for tier in self.order),
+            choices={name: turn * choice for name, choice in self.choices.items()},
+            plan=None if self.plan is None else shown[self.plan],
+            flags=tuple(f if f.answer is None else replace(f, answer=shown[f.answer]) for f in self.flags),
+        )
+
     def json(self) -> dict[str, Any]:
         """The fields that say something, as `parse` reads them."""
         empty = type(self)()
@@ -87,6 +99,10 @@ class Reply:
         if "steps" in found:
             found["steps"] = list(found["steps"])
         return found
+
+
+def _placed(row: Sequence[int | None], shown: Sequence[int]) -> tuple[int | None, ...]:
+    return tuple(row[shown.index(position)] for position in range(len(row)))
 
 
 def _known(given: Any, names: Mapping[str, Any], what: str) -> None:

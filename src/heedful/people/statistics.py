@@ -25,7 +25,7 @@ Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 NAMES = {COMPARISON: "comparison", RANKING: "ranking", RATING: "rating", STEPS: "steps"}
-MOST = 20_000
+MOST = 10_000
 """Items that Dawid and Skene's annotators are measured on: beyond, the figures hardly move."""
 
 
@@ -58,7 +58,7 @@ def statistics(
         for number, marks in parts.items()
         if marks.kind.size
     }
-    models, tie, effect = policies.figures(games, resamples=min(resamples, 100), seed=seed)
+    models, tie, effect = policies.figures(games, seed=seed)
     position, length = _biases(found, lengths, resamples, seed)
     note = f"Accuracy and bias of annotators are measured on {MOST} items drawn at random."
     told, cut = _annotators(found, lengths, people, seed)
@@ -145,11 +145,12 @@ def _annotators(
     counts = np.bincount(found.annotator[whole], minlength=size)
     medians = _medians(found)
     told = []
+    leans = [
+        [np.bincount(found.annotator[chosen], minlength=size) for chosen in (lean > 0, lean != 0)]
+        for lean in (first, longer)
+    ]
     for number in np.flatnonzero(np.bincount(found.annotator, minlength=size)).tolist():
-        shares = []
-        for lean in (first, longer):
-            mine = lean[found.annotator == number]
-            shares.append(wilson(int((mine > 0).sum()), int((mine != 0).sum())))
+        shares = [wilson(int(yes[number]), int(known[number])) for yes, known in leans]
         name = found.names[number]
         told.append(
             AnnotatorFigures(
@@ -185,7 +186,7 @@ def _habits(found: Marks, seed: int) -> tuple[dict[int, float], dict[int, dict[s
     labels = Labels(
         tuple(range(items.size)), tuple(people.tolist()), tuple(values.tolist()), item_code, person, value
     )
-    told = dawid_skene(labels, iterations=100, tolerance=1e-6)
+    told = dawid_skene(labels, iterations=100, tolerance=1e-5)
     words = {-1: "second", 0: "tie", 1: "first"}
     accuracy: dict[int, float] = {}
     bias: dict[int, dict[str, float]] = {}

@@ -63,6 +63,41 @@ def bradley_terry(
     return _newton(i, j, counts, players, davidson, ridge)
 
 
+def clustered_covariance(fit: BradleyTerry, wins: ArrayLike, ties: ArrayLike) -> Floats:
+    """The covariance of the strengths where games hang together: tables are clusters x players x players.
+
+    The sandwich H⁻¹ (C/(C-1) sum_c g_c g_c') H⁻¹ (Liang & Zeger 1986, Biometrika 73:13-22), with g_c the
+    gradient of a cluster's log-likelihood at the fit, and H its curvature in all. For few players: it is dense.
+    """
+    if fit.strength is None:
+        raise ValueError("the fit has no strengths")
+    won = np.asarray(wins, dtype=np.float64)
+    tied = np.asarray(ties, dtype=np.float64)
+    clusters, players = won.shape[:2]
+    if fit.tie == 0:
+        won = won + (tied + tied.transpose(0, 2, 1)) / 2
+        tied = np.zeros_like(tied)
+    gradient = np.zeros((clusters, players + 1))
+    curvature = np.zeros((players + 1, players + 1))
+    for i, j in zip(*np.triu_indices(players, 1), strict=True):
+        counts = np.stack([won[:, i, j], won[:, j, i], tied[:, i, j] + tied[:, j, i]], axis=1)
+        features = np.zeros((3, players + 1))
+        features[0, i] = features[1, j] = features[2, players] = 1
+        features[2, [i, j]] = 0.5
+        share = np.exp(features[:, :players] @ fit.strength) * np.array([1, 1, fit.tie])
+        share /= share.sum()
+        apart = features - share @ features
+        gradient += counts @ apart
+        curvature += counts.sum() * (apart.T * share) @ apart
+    if fit.tie == 0:
+        gradient, curvature = gradient[:, :players], curvature[:players, :players]
+    # Moving all strengths alike changes nothing, hence the pseudo-inverse.
+    inverse = np.linalg.pinv(curvature, hermitian=True)
+    found = inverse @ (gradient.T @ gradient) @ inverse * clusters / max(clusters - 1, 1)
+    centre = np.eye(players) - 1 / players
+    return np.asarray(centre @ found[:players, :players] @ centre)
+
+
 @dataclass(frozen=True, slots=True)
 class Adjusted:
     """Strengths at equal covariate, in nats with mean 0, and what a unit of the covariate adds to the logit.

@@ -119,10 +119,15 @@ class Event:
 class Where(TypedDict, total=False):
     """Which current judgements to read; every key narrows the choice.
 
-    `annotators` are names; `qualified=True` keeps those of qualified annotators only.
+    `annotators` are names; `qualified=True` keeps those of qualified annotators only; `batch` is the id of a
+    batch of the queue; `after` and `as_of` are numbers of events: judgements later than the one, as they stood at
+    the other.
     """
 
     round: int
+    batch: str
+    after: int
+    as_of: int
     criterion: str
     prompt_id: str
     annotators: Collection[str]

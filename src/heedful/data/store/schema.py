@@ -89,17 +89,21 @@ events = Table(
     Index("events_by_item", "annotator", "kind", "item", "seq"),
 )
 
-_UNDONE = "EXISTS (SELECT 1 FROM events AS undo WHERE undo.target = {0}.id)"
+_UNDONE = "EXISTS (SELECT 1 FROM events AS undo WHERE undo.target = {0}.id{1})"
 
 # Two anti-joins rather than a window function: they let a filter on a prompt or a round use its index.
-CURRENT = f"""CREATE VIEW judgements AS
-SELECT e.* FROM events AS e
-WHERE e.kind <> 'undo' AND NOT {_UNDONE.format("e")}
+_CURRENT = f"""SELECT e.* FROM events AS e
+WHERE e.kind <> 'undo'{{1}} AND NOT {_UNDONE.format("e", "{0}")}
 AND NOT EXISTS (
     SELECT 1 FROM events AS later
     WHERE later.annotator = e.annotator AND later.kind = e.kind AND later.item = e.item
-    AND later.seq > e.seq AND NOT {_UNDONE.format("later")}
+    AND later.seq > e.seq{{2}} AND NOT {_UNDONE.format("later", "{0}")}
 )"""
+
+CURRENT = "CREATE VIEW judgements AS " + _CURRENT.format("", "", "")
+
+AS_OF = _CURRENT.format(*(f" AND {name}.seq <= :as_of" for name in ("undo", "e", "later")))
+"""The judgements as they stood when the event of that number was the newest."""
 
 names = Table(
     "names",
@@ -207,6 +211,7 @@ submissions = Table(
     Column("client_ms", BigInteger),
     Column("server_ms", BigInteger, nullable=False),
     UniqueConstraint("task", "annotator", "version"),
+    Index("submissions_by_annotator", "annotator"),
 )
 
 judgements = Table("judgements", MetaData(), *(Column(column.name, column.type) for column in events.columns))
@@ -230,9 +235,9 @@ def _kept(table: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-SUBMISSIONS_KEPT = _kept("submissions")
+EVENTS_KEPT, SUBMISSIONS_KEPT = _kept("events"), _kept("submissions")
 
 BEYOND_TABLES = {
-    name: (CURRENT, *statements, *SUBMISSIONS_KEPT[name]) for name, statements in _kept("events").items()
+    name: (CURRENT, *statements, *SUBMISSIONS_KEPT[name]) for name, statements in EVENTS_KEPT.items()
 }
 """For each database, what is created after the tables: the view, and the triggers that guard the journal."""

@@ -2,4 +2,7 @@
 
 from heedful.data.store.schema import metadata
 
-__all__ = ["metadata"]
+EVERY = (metadata,)
+"""Every group of tables, for whoever copies a whole store."""
+
+__all__ = ["EVERY", "metadata"]

@@ -81,8 +81,8 @@ def _upright(x: float, to: float, role: str, more: str = "") -> Markup:
 
 
 def _line(start: float, end: float, y: float, role: str, width: int) -> Markup:
-    line = '<line x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}" stroke="var(--{})" stroke-width="{}" stroke-linecap="round"/>'
-    return Markup(line).format(start, end, role, width, y=y)
+    line = '<line x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}" stroke="var(--{})" stroke-width="{}" '
+    return Markup(line + 'stroke-linecap="round"/>').format(start, end, role, width, y=y)
 
 
 def _text(x: float, y: float, text: str, role: str, anchor: str = "start", size: int = 13) -> Markup:

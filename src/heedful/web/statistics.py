@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse, Response
 from markupsafe import Markup
 from pydantic import Field
 
-from heedful.people.statistics import Statistics, statistics
+from heedful.people.figures import Statistics
+from heedful.people.statistics import statistics
 from heedful.stats.estimate import Estimate
 from heedful.web import charts
 from heedful.web.pages import estimates, page

@@ -137,7 +137,7 @@ def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str,
     wanted = set(names)
     quantities = {bind.quantity(n) for n in wanted}
     policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
-    values = dict(packed.columns)
+    values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
     if isinstance(model, LikelihoodScorer | ScorerWithWriter):
         values |= scores_and_logp(model, packed)
     elif quantities & {"logp", "entropy"}:

@@ -5,7 +5,8 @@
 
 A RUN is the folder of `heedful demo` (one seed each). Its simulated annotators judge the answers that its SFT model
 gave: one annotator a prompt ranks, rates and compares them, all from one view of each answer, so that every objective
-learns from the same labels. Each draw holds out other prompts and starts with another head. Writes benchmarks/reward_objectives.json after every training, and prints Markdown.
+learns from the same labels. Each draw holds out other prompts and starts with another head. What is found goes into
+benchmarks/reward_objectives.json after every pass; a second call goes on there, and both print Markdown.
 """
 
 import argparse

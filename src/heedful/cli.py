@@ -127,7 +127,7 @@ HELP = {
     "sft": "Fine-tune on dialogues; loss on the answers only.",
     "feedback": "Sample answers and have them judged; or stats, annotators, export, import, backup, restore, pause, "
     "resume, forget-annotator on a store.",
-    "reward": "Train a reward model on comparisons.",
+    "reward": "Train a reward model on comparisons, rankings, ratings or steps.",
     "rl": "Improve the policy against the reward model: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO.",
     "prefer": "Improve the policy by DPO on comparisons.",
     "best-of": "Best of n by reward, and learning from it: rejection sampling, expert iteration.",

@@ -49,12 +49,11 @@ def rewards(made: rl.RlConfig, *, average: float | None = None) -> tuple[list[fl
 FAST = {"trpo": {"max_kl": 0.05, "cg_iterations": 4, "line_search_steps": 4, "critic_updates": 2}}
 
 
+QUICK = ("reinforce", "rloo", "trpo")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        n if n in ("reinforce", "rloo", "trpo") else pytest.param(n, marks=pytest.mark.slow)
-        for n in sorted(ALGORITHMS)
-    ],
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(ALGORITHMS)]
 )
 def test_the_reward_goes_up(tmp_path: Path, name: str) -> None:
     more: dict[str, Any] = (

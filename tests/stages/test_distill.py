@@ -64,8 +64,8 @@ def test_the_student_nears_the_teacher(tmp_path: Path, values: dict[str, Any]) -
 
 
 def test_answers_alone_are_supervised_fine_tuning(tmp_path: Path) -> None:
-    values = {"answers": "teacher", "objective": "answer", "prompts": tmp_path / "prompts.jsonl", "epochs": 8}
-    result = distill.main(config(tmp_path, **values))
+    values = {"answers": "teacher", "objective": "answer", "prompts": tmp_path / "prompts.jsonl", "epochs": 3}
+    result = distill.main(config(tmp_path, **{**values, "learning_rate": 3e-4}))
     assert result["divergence"] < result["divergence_before"]
 
 

@@ -34,7 +34,7 @@ from heedful.stages import best_of, evaluate, prefer, rl
 from heedful.stats import intervals
 from heedful.tasks.judge import find_judge
 
-ITERATIONS, PROMPTS, ANSWERS = 16, 24, 4
+ITERATIONS, PROMPTS, ANSWERS = 12, 16, 4
 BUDGET = ITERATIONS * PROMPTS * ANSWERS  # answers that a method may sample in training
 LENGTH = 48
 RL: dict[str, dict[str, Any]] = {
@@ -43,9 +43,9 @@ RL: dict[str, dict[str, Any]] = {
     "trpo": {
         "algorithm": "trpo",
         "token_budget": 512,
-        "fisher_ratio": 0.3,
-        "cg_iterations": 6,
-        "critic_updates": 3,
+        "fisher_ratio": 0.2,
+        "cg_iterations": 5,
+        "critic_updates": 2,
     },
     "ppo_clip": {"algorithm": "ppo_clip", "num_ppo_epochs": 1},
     "ppo_kl": {"algorithm": "ppo_kl", "num_ppo_epochs": 1},
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--output", type=Path, default=Path("runs/results"))
-    parser.add_argument("--prompts", type=int, default=400)
+    parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     process.prepare()

@@ -108,7 +108,9 @@ HELP = {
     "feedback": "Sample answers and have them judged; store every judgement.",
     "reward": "Train a reward model on comparisons.",
     "rl": "Improve the policy by PPO or GRPO against the reward model.",
-    "prefer": "Improve the policy by DPO on comparisons.",
+    "prefer": "Improve the policy on comparisons, by DPO and its relatives.",
+    "judge": "Let a model judge answers, measured against people first.",
+    "revise": "Let a model criticise and revise its own answers.",
     "evaluate": "Compare policies: win rates, KL, length, stopping, repetition.",
     "report": "Write report.html of a finished run.",
 }

@@ -13,7 +13,7 @@ from heedful.data.store import convert, exchange, records
 from heedful.data.store.judgements import event_id
 from heedful.data.store.records import Judgement
 from heedful.data.store.store import Store
-from heedful.engine import terminal
+from heedful.engine import judges, terminal
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.sample import Sampling
@@ -21,18 +21,22 @@ from heedful.engine.sampler import Sampler
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
 from heedful.stats.qualify import qualify
-from heedful.tasks.judge import judge_code
-from heedful.tasks.people import FunctionAnnotator, gold_items, people
+from heedful.tasks.people import FunctionAnnotator, gold_items
 from heedful.types import Answer, Comparison, Prompt
 
 
 class FeedbackConfig(StageConfig):
-    """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL."""
+    """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL.
+
+    `judge` is `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL` (a folder or a server's address) or `self`, the
+    model itself; the last two are asked by the `principles` in a file, or by ours.
+    """
 
     model: str
     prompts: Path
     store: str
     judge: str
+    principles: Path | None = None
     round: int = Field(1, ge=1)
     max_prompts: int = Field(1000, gt=1)
     answers_per_prompt: int = Field(4, ge=2, le=9)
@@ -55,12 +59,15 @@ def main(config: FeedbackConfig) -> dict[str, Any]:
     inputs: Inputs = {
         "model": config.model,
         "prompts": config.prompts,
-        "judge_code": judge_code(config.judge),
+        "principles": config.principles,
+        **judges.inputs(config.judge),
     }
     stage = Stage("feedback", config, inputs)
     if (done := stage.finished()) is not None:
         return done
-    crew = people(config.judge, config.annotators, seed=config.seed)
+    crew = judges.people(
+        config.judge, config.annotators, seed=config.seed, policy=config.model, words=config.principles
+    )
     policy = Policy.load(config.model)
     prompts = asked(config, policy)
     with Store.open(config.store) as store:

@@ -7,11 +7,15 @@ whatever criteria it knows.
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from heedful import world
 from heedful.errors import UserError
+from heedful.tasks import honesty
 from heedful.types import Prompt
+
+HONESTY = "honesty:"
 
 Judge = Callable[[Sequence[Prompt], Sequence[str]], list[dict[str, float]]]
 
@@ -33,9 +37,14 @@ def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
 
 
 def find_judge(name: str) -> Judge:
-    """`world`, or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
+    """`world`, `honesty:TABLE` (rewards for the world's questions, see `tasks.honesty`), or a function of the user's.
+
+    That is `file.py:function` with the signature f(prompts, completions, **columns) -> list[float].
+    """
     if name == "world":
         return gold
+    if name.startswith(HONESTY):
+        return partial(honesty.grades, honesty.table(name.removeprefix(HONESTY)))
     path, _, function = name.rpartition(":")
     if not path.endswith(".py"):
         raise UserError(f"judge '{name}' is neither 'world' nor 'file.py:function'")

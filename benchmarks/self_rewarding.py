@@ -3,9 +3,9 @@
     python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 1200] [--prompts 120] [--test 150] [--rounds 3]
 
 RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
-people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of this
-judge on the same pairs, and of each on half of the prompts; (2) rounds in which the policy answers, judges its own
-answers, and learns from the best against the worst of each prompt. Writes benchmarks/self_rewarding.json.
+people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
+this judge on the same pairs, and of each on half of the prompts; (2) rounds in which the policy answers, judges its
+own answers, and learns from the best against the worst of each prompt. Writes benchmarks/self_rewarding.json.
 """
 
 import argparse

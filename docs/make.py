@@ -34,7 +34,7 @@ PACKAGE = ROOT / "src" / "heedful"
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
 BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
-LOSSES = ("supervised", "reward", "preference", "policy", "advantage", "kl")
+LOSSES = ("supervised", "reward", "preference", "unpaired", "listwise", "watched", "policy", "advantage", "kl")
 
 
 def generated() -> dict[Path, str]:

@@ -59,7 +59,9 @@ def table(found: dict[str, Any]) -> str:
     """The figures as a Markdown table."""
     rows = [*found["by_subset"].items(), ("all pairs", found["accuracy"])]
     lines = ["| subset | pairs | accuracy | 95 % interval |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {f['n']} | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} |" for name, f in rows
-    ]
+    lines += [f"| {name} | {f['n']} | {f['value']:.3f} | {_interval(f)} |" for name, f in rows]
     return "\n".join([*lines, f"| mean of subsets | | {found['mean_of_subsets']:.3f} | |"])
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    return "" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"

@@ -71,14 +71,17 @@ def step_node(
 ) -> Node:
     """The tokens of steps, each with its separator behind it; what is `trained` is each (labelled) step's last token.
 
-    Every step is tokenized by itself, so that it ends where a token ends, in training and in use alike.
+    Every step is tokenized by itself, so that it ends where a token ends, in training and in use alike. Without any
+    step there is the end of the answer alone.
     """
     parts = [chat.answer_ids(tokenizer, step + separator)[:-1] for step in steps]
     told = [1.0] * len(steps) if labels is None else labels
-    ids = np.asarray([token for part in parts for token in part], dtype=np.int64)
+    flat = [token for part in parts for token in part] or list(chat.answer_ids(tokenizer, ""))
+    ids = np.asarray(flat, dtype=np.int64)
     trained = np.zeros(len(ids), dtype=bool)
     ends = np.cumsum([len(part) for part in parts]) - 1
-    trained[[end for end, label in zip(ends, told, strict=True) if label is not None]] = True
+    marks = [int(end) for end, label in zip(ends, told, strict=True) if label is not None]
+    trained[np.asarray(marks, dtype=np.int64)] = True
     column = np.asarray([label for label in told if label is not None], dtype=np.float32)
     return Node(ids, trained, {} if labels is None else {"step_label": column})
 

@@ -1,5 +1,6 @@
 """Judgements -> a reward model: of whole answers, by pairs, rankings or ratings, or of the steps of an answer."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,10 +12,13 @@ from heedful.data.formats import read_prompts
 from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward
 from heedful.engine.calibrate import standardise
 from heedful.engine.fit import Term
+from heedful.engine.policy import Policy
 from heedful.engine.precision import dtype
 from heedful.engine.process_reward import ProcessRewardModel, Whole
 from heedful.engine.reward_model import RewardModel
+from heedful.engine.sampling import Sampling
 from heedful.engine.stage import Inputs, Stage
+from heedful.engine.step_labels import Labels, labelled
 from heedful.engine.train import TrainingConfig, train
 from heedful.engine.verdict_trees import learnt_from
 from heedful.errors import UserError
@@ -24,12 +28,13 @@ from heedful.nn import hub
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.scorer_with_writer import ScorerWithWriter
 from heedful.tasks.judge import find_judge, judge_code
+from heedful.types import Solution
 
 Objective = Literal["listwise", "bradley_terry", "plackett_luce", "pointwise", "process"]
 # Settings that an objective has no use for.
 _PAIRS = ("margin", "label_smoothing", "ties")
-_STEPS = ("step_separator", "step_reduction", "neutral")
-_WHOLE = ("lm_coef", "head", "judge", "benchmark", "prompts")
+_STEPS = ("step_separator", "step_reduction", "neutral", "rollouts", "step_labels", "max_completion_length")
+_WHOLE = ("lm_coef", "head", "benchmark")
 OTHERS: dict[str, tuple[str, ...]] = {
     "listwise": _STEPS,
     "bradley_terry": _STEPS,
@@ -46,7 +51,8 @@ class RewardConfig(TrainingConfig):
     plackett_luce whole rankings, pointwise ratings, process the labels of steps. `margin` asks for a distance that
     grows with strength, `lm_coef` weighs the log-likelihood of the best answer. `head` is the field's scalar on the
     last token, or `likelihood`: see `nn.likelihood_scorer`. A `judge` and the `prompts` that it knows add the
-    agreement with it to the figures; `benchmark` is a file of pairs with a column `subset`.
+    agreement with it to the figures; `benchmark` is a file of pairs with a column `subset`. With `rollouts` the
+    steps are labelled by how many of so many continuations, written by `model`, the `judge` finds right.
     """
 
     model: str
@@ -59,6 +65,9 @@ class RewardConfig(TrainingConfig):
     step_separator: str = Field("\n", min_length=1)
     step_reduction: Whole = "product"
     neutral: Literal["positive", "negative"] = "positive"
+    rollouts: int = Field(0, ge=0)
+    step_labels: Labels = "soft"
+    max_completion_length: int = Field(64, gt=0)
     judge: str | None = None
     prompts: Path | None = None
     benchmark: Path | None = None
@@ -73,6 +82,8 @@ class RewardConfig(TrainingConfig):
                 raise ValueError(f"{name} means nothing with objective={self.objective}: leave it out")
         if self.ties == "rao_kupper" and (self.margin != "none" or self.label_smoothing):
             raise ValueError("ties=rao_kupper has a margin of its own: leave out margin and label_smoothing")
+        if self.objective == "process" and bool(self.rollouts) != bool(self.judge):
+            raise ValueError("rollouts and judge go together: the judge says which continuations are right")
         return self
 
 
@@ -170,7 +181,11 @@ def pairwise(config: RewardConfig) -> Loss:
 
 def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, Any]:
     """A model that judges the steps of an answer where they end."""
-    known, unseen = pairs.split(solutions.read_solutions(config.data), config.heldout_ratio, config.seed)
+    given = solutions.read_solutions(config.data)
+    if config.rollouts:
+        given = by_rollouts(config, given)
+        solutions.write_solutions(stage.folder / "solutions.jsonl", given)
+    known, unseen = pairs.split(given, config.heldout_ratio, config.seed)
     learnt, tested = (
         process_reward.solution_trees(
             tokenizer,
@@ -196,4 +211,21 @@ def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, An
         too_long=learnt.too_long,
         heldout_prompts=len(tested.trees),
         **figures,
+    )
+
+
+def by_rollouts(config: RewardConfig, given: Sequence[Solution]) -> list[Solution]:
+    """The solutions with labels from continuations, the same ones whenever the stage is run."""
+    assert config.judge is not None
+    prompts = read_prompts(config.prompts) if config.prompts else []
+    return labelled(
+        Policy.load(config.model),
+        given,
+        find_judge(config.judge),
+        Sampling(config.max_completion_length),
+        seed=config.seed,
+        rollouts=config.rollouts,
+        labels=config.step_labels,
+        separator=config.step_separator,
+        prompts={p.messages: p for p in prompts},
     )

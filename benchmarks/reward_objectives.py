@@ -1,0 +1,244 @@
+"""What an objective for reward models changes: kinds of objective at equal labels, and margins by strength.
+
+    python benchmarks/reward_objectives.py RUN [RUN ...] [--prompts 200] [--epochs 2] [--only kinds|margins]
+
+A RUN is the folder of `heedful demo` (one seed each). Its simulated annotators judge the answers that its SFT model
+gave: one annotator a prompt ranks, rates and compares them, all from one view of each answer, so that every objective
+learns from the same labels. Writes benchmarks/reward_objectives.json after every training, and prints Markdown.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from heedful import world
+from heedful.data import verdicts
+from heedful.data.formats import read_prompts
+from heedful.data.store import items
+from heedful.data.store.store import Store
+from heedful.engine import process
+from heedful.engine.batch import Tree, microbatches
+from heedful.engine.fit import fit
+from heedful.engine.optim import Optimizer, schedule
+from heedful.engine.pairs import split
+from heedful.engine.train import means
+from heedful.engine.verdict_trees import learnt_from
+from heedful.losses import reward
+from heedful.losses.bind import Loss
+from heedful.nn import hub
+from heedful.nn.likelihood_scorer import LikelihoodScorer
+from heedful.types import Answer, Prompt, Verdict
+
+OUT = Path(__file__).with_suffix(".json")
+LENGTH = 512
+PER_STEP = 16  # prompts a step; of pairs for themselves, as many comparisons as these prompts have
+KINDS = ("pointwise", "bradley_terry", "listwise", "plackett_luce")
+MARGINS = {"none": 0.0, **reward.STRENGTH_STEP}
+WATCH: dict[str, Loss] = {"loss": reward.bradley_terry, "accuracy": reward.accuracy}
+
+
+class Labels:
+    """The judgements of one run: whole verdicts, choices with strength, and the gold judge's order."""
+
+    def __init__(self, run: Path, seed: int) -> None:
+        with Store.open(str(run / "feedback.db")) as store:
+            ranked = [v for v in verdicts.verdicts(store, criterion="overall") if v.ranks and v.id]
+            with store.reading() as connection:
+                answers = list(items.get_answers(connection, None, None))
+        self.prompts = {p.messages: p for p in read_prompts(run / "world" / "prompts.jsonl")}
+        self.people = {one.name: one for one in world.annotators(8, seed)}
+        self.ids = {(a.prompt_id, a.text): a for a in answers}
+        first: dict[Any, Verdict] = {}
+        for verdict in ranked:
+            if len(verdict.answers) > 2:  # a ranking, not a comparison
+                first.setdefault(verdict.messages, verdict)
+        self.whole = [self.rated(v) for v in first.values()]
+
+    def asked(self, verdict: Verdict) -> tuple[Prompt, list[Answer]]:
+        prompt = self.prompts[verdict.messages]
+        return prompt, [self.ids[prompt.id, text] for text in verdict.answers]
+
+    def rated(self, verdict: Verdict) -> Verdict:
+        """The ranking with the same annotator's ratings of the same answers."""
+        prompt, answers = self.asked(verdict)
+        person = self.people[verdict.source]
+        return replace(verdict, ratings=tuple(float(person.rate(prompt, a).score) for a in answers))
+
+    def compared(self, verdict: Verdict) -> list[Verdict]:
+        """Every two of its answers compared by the same annotator, with strength 1, 2 or 3."""
+        prompt, answers = self.asked(verdict)
+        found = []
+        for one, other in combinations(answers, 2):
+            said = self.people[verdict.source].compare(prompt, one, other).preference
+            if said:
+                texts = (one.text, other.text) if said > 0 else (other.text, one.text)
+                found.append(
+                    replace(verdict, answers=texts, ranks=(0, 1), ratings=(), strength=float(abs(said)))
+                )
+        return found
+
+    def gold(self, verdict: Verdict) -> Verdict:
+        """The same answers in the gold judge's order."""
+        prompt, answers = self.asked(verdict)
+        grades = tuple(round(world.grade(prompt, a.text).total, 9) for a in answers)
+        return replace(verdict, ranks=verdicts.ranked(grades), ratings=())
+
+
+def trained(
+    run: Path, trees: Sequence[Tree], loss: Loss, *, per_step: int, epochs: int, seed: int
+) -> Iterator[Any]:
+    """Yield the reward model after each pass over the trees."""
+    model = LikelihoodScorer(hub.load_model(run / "sft" / "model"), seed=seed)
+    optimizer = Optimizer(model, learning_rate=1e-3, weight_decay=1.0)
+    orders = [np.random.default_rng([seed, e]).permutation(len(trees)) for e in range(epochs)]
+    steps = [chosen for order in orders for chosen in np.array_split(order, -(-len(order) // per_step))]
+    each = len(steps) // epochs
+    factor = schedule("constant", steps=len(steps), warmup=10)
+    batches = (microbatches([trees[i] for i in chosen], 8192) for chosen in steps)
+    for step in fit(model, batches, loss, optimizer, learning_rate_factor=factor):
+        if (step.number + 1) % each == 0:
+            yield model
+
+
+def kinds(
+    run: Path, labels: Labels, n: int, epochs: int, seed: int, tokenizer: Any
+) -> Iterator[dict[str, Any]]:
+    """Every kind of objective on the same verdicts; accuracy on them, on held-out ones, and against gold."""
+    known, unseen = split(labels.whole, 0.1, seed)
+    known, unseen = known[:n], unseen[:150]
+    sets = {
+        "train": learnt_from(tokenizer, known, LENGTH, "listwise").trees,
+        "heldout": learnt_from(tokenizer, unseen, LENGTH, "listwise").trees,
+        "gold": learnt_from(tokenizer, [labels.gold(v) for v in unseen], LENGTH, "listwise").trees,
+    }
+    losses: dict[str, Loss] = {
+        "pointwise": reward.pointwise,
+        "bradley_terry": reward.bradley_terry,
+        "listwise": reward.bradley_terry,
+        "plackett_luce": reward.plackett_luce,
+    }
+    pairs = sum(len(t.pairs) for t in sets["train"]) / len(sets["train"])
+    for kind in KINDS:
+        trees = learnt_from(tokenizer, known, LENGTH, kind).trees  # type: ignore[arg-type]
+        per_step = round(PER_STEP * pairs) if kind == "bradley_terry" else PER_STEP
+        began = time.perf_counter()
+        for epoch, model in enumerate(
+            trained(run, trees, losses[kind], per_step=per_step, epochs=epochs, seed=seed), 1
+        ):
+            found = {name: means(model, part, WATCH) for name, part in sets.items()}
+            row = {"seed": seed, "objective": kind, "epoch": epoch, "prompts": len(sets["train"])}
+            seconds = round(time.perf_counter() - began, 1)
+            yield {**row, "pairs": sum(len(t.pairs) for t in sets["train"]), "seconds": seconds, **found}
+
+
+def margins(run: Path, labels: Labels, n: int, seed: int, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """One pass over choices with strength, with and without margin; accuracy on held-out ones by strength."""
+    known, unseen = split(labels.whole, 0.1, seed)
+    known = known[:n]
+    trees = learnt_from(tokenizer, [c for v in known for c in labels.compared(v)], LENGTH, "listwise").trees
+    choices = [c for v in unseen for c in labels.compared(v)]
+    parts = {
+        f"{strength:g}": learnt_from(
+            tokenizer, [c for c in choices if c.strength == strength], LENGTH, "listwise"
+        ).trees
+        for strength in (1.0, 2.0, 3.0)
+    }
+    tests = {
+        **parts,
+        "all": learnt_from(tokenizer, choices, LENGTH, "listwise").trees,
+        "gold": learnt_from(tokenizer, [labels.gold(v) for v in unseen], LENGTH, "listwise").trees,
+    }
+    for name, margin in MARGINS.items():
+        loss = partial(reward.graded_bradley_terry, margin=margin)
+        for model in trained(run, trees, loss, per_step=PER_STEP, epochs=1, seed=seed):
+            found = {part: means(model, test, WATCH)["accuracy"] for part, test in tests.items()}
+            pairs = {part: sum(len(t.pairs) for t in test) for part, test in tests.items()}
+            yield {
+                "seed": seed,
+                "margin": name,
+                "prompts": len(trees),
+                "accuracy": found,
+                "heldout_pairs": pairs,
+            }
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """The mean with its 95 % interval by Student's t over the seeds."""
+    x = np.asarray(values)
+    if len(x) < 2:
+        return f"{x[0]:.3f}"
+    half = float(student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return f"{x.mean():.3f} ± {half:.3f}"
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Both tables."""
+    lines = [
+        "| objective | pass | accuracy, train | held out | gap | against gold | held-out loss |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = found["kinds"]
+    for kind in KINDS:
+        for epoch in sorted({r["epoch"] for r in rows}):
+            some = [r for r in rows if r["objective"] == kind and r["epoch"] == epoch]
+            if not some:
+                continue
+            train, held, gold = ([r[part]["accuracy"] for r in some] for part in ("train", "heldout", "gold"))
+            gap = [a - b for a, b in zip(train, held, strict=True)]
+            loss = "" if kind == "pointwise" else over_seeds([r["heldout"]["loss"] for r in some])
+            cells = " | ".join(over_seeds(v) for v in (train, held, gap, gold))
+            lines.append(f"| {kind} | {epoch} | {cells} | {loss} |")
+    lines += ["", "| margin | strength 3 | 2 | 1 | all | against gold |", "|---|---|---|---|---|---|"]
+    for name in MARGINS:
+        some = [r["accuracy"] for r in found["margins"] if r["margin"] == name]
+        if some:
+            cells = " | ".join(over_seeds([s[part] for s in some]) for part in ("3", "2", "1", "all", "gold"))
+            lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--only", choices=("kinds", "margins"))
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    process.prepare()
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    found: dict[str, Any] = {
+        "commit": commit.stdout.strip(),
+        "prompts": given.prompts,
+        "kinds": [],
+        "margins": [],
+    }
+    for run in given.runs:
+        seed = json.loads((run / "run.json").read_text())["config"]["seed"]
+        labels, tokenizer = Labels(run, seed), hub.load_tokenizer(run / "sft" / "model")
+        works = {
+            "margins": lambda: margins(run, labels, given.prompts, seed, tokenizer),  # noqa: B023
+            "kinds": lambda: kinds(run, labels, given.prompts, given.epochs, seed, tokenizer),  # noqa: B023
+        }
+        for name, work in works.items():
+            for row in work() if given.only in (None, name) else ():
+                found[name].append(row)
+                print(json.dumps(row), flush=True)
+                given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -137,9 +137,9 @@ def measure(args: argparse.Namespace, run: Path, put: Callable[[str, dict[str, A
     put("start", {name: field_mean(values) for name, values in field.baseline.items()})
     if args.rl:
         put("rl", field.figures(run / "round-1" / "rl" / "model"))
-    for name, values in methods().items():
-        if args.only and name not in args.only:
-            continue
+    known = methods()
+    for name in args.only or known:
+        values = known[name]
         result = train(name, values, start, data, folder, seed)
         model = folder / name.replace(", ", "-") / "model"
         cell = {**{k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}}

@@ -97,7 +97,7 @@ def test_a_model_chooses_by_the_log_probs_of_whole_replies(tmp_path: Path) -> No
             prompt = chat.render_prompt(policy.tokenizer, question)
             ids = torch.tensor([*prompt, *chat.answer_ids(policy.tokenizer, choice)])
             logp = alone(ids[None]).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
-            assert value == pytest.approx(float(logp.gather(-1, ids[len(prompt) :, None]).sum()), abs=1e-4)
+            assert value == pytest.approx(logp.gather(-1, ids[len(prompt) :, None]).sum().item(), abs=1e-4)
     with pytest.raises(UserError, match="more than its context"):
         ModelChooser(policy).logp([(Message("user", "c " * 400),)], ("a", "b"))
 

@@ -1,13 +1,15 @@
 """Alignment without reinforcement learning, method beside method: the same data, the same start, one table.
 
     python benchmarks/preference.py RUN [RUN ...] [--prompts 240] [--test 200] [--only dpo,c_rlft] [--rl]
+    python benchmarks/preference.py --model DIR --data PAIRS [--prompts 200]
     python benchmarks/preference.py --show
 
 RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed;
 `--rl` also measures the policy in its `round-1/rl`. Every method sees the judgements of the same prompts once and is
 measured on the same test prompts by the world's gold judge, one answer a prompt at temperature 1, against the SFT
-policy that it started from. Seconds are the processor's. Writes benchmarks/preference.json, a cell a method and run,
-and prints Markdown.
+policy that it started from. With `--model` and `--data` every loss learns from real pairs, and what they themselves
+can tell is measured: accuracy and drift on held-out prompts. Seconds are the processor's. Writes
+benchmarks/preference.json, a cell a method and run, and prints Markdown.
 """
 
 import argparse
@@ -137,9 +139,9 @@ def measure(args: argparse.Namespace, run: Path, put: Callable[[str, dict[str, A
     put("start", {name: field_mean(values) for name, values in field.baseline.items()})
     if args.rl:
         put("rl", field.figures(run / "round-1" / "rl" / "model"))
-    for name, values in methods().items():
-        if args.only and name not in args.only:
-            continue
+    known = methods()
+    for name in args.only or known:
+        values = known[name]
         result = train(name, values, start, data, folder, seed)
         model = folder / name.replace(", ", "-") / "model"
         cell = {**{k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}}
@@ -147,6 +149,19 @@ def measure(args: argparse.Namespace, run: Path, put: Callable[[str, dict[str, A
         if "condition" in values and values["condition"] != "none":
             cell["asked"] = curve(field, model)
         put(name, cell)
+
+
+def real(args: argparse.Namespace, put: Callable[[str, dict[str, Any]], None]) -> None:
+    """Every loss on a model and pairs of the user's."""
+    folder = args.work / Path(args.model).name
+    folder.mkdir(parents=True, exist_ok=True)
+    given = formats.read_preferences(args.data, limit=args.prompts)
+    formats.write_preferences(folder / "preferences.jsonl", given)
+    known = methods()
+    for name in args.only or known:
+        if "condition" not in known[name]:
+            values = {**known[name], "max_length": 512, "heldout_ratio": 0.2}
+            put(name, train(name, values, args.model, folder / "preferences.jsonl", folder, args.seed))
 
 
 def curve(field: Field, model: Path) -> list[dict[str, Any]]:
@@ -199,27 +214,31 @@ def main() -> None:
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/preference"))
     parser.add_argument("--rl", action="store_true")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
-    for run in args.runs:
-        cells = results.setdefault(run.name, {})
+    how = {"commit": commit, "prompts": args.prompts, "test": args.test, "threads": torch.get_num_threads()}
 
-        def put(name: str, cell: dict[str, Any], cells: dict[str, Any] = cells, run: Path = run) -> None:
-            how = {
-                "commit": commit,
-                "prompts": args.prompts,
-                "test": args.test,
-                "threads": torch.get_num_threads(),
-            }
+    def putter(run: str) -> Callable[[str, dict[str, Any]], None]:
+        cells = results.setdefault(run, {})
+
+        def put(name: str, cell: dict[str, Any]) -> None:
             cells[name] = {**cell, **how, "at": time.strftime("%Y-%m-%d")}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{run.name} {name}: win rate {shown(cell.get('win_rate'))}", flush=True)
+            print(f"{run} {name}: win rate {shown(cell.get('win_rate'))}", flush=True)
 
-        measure(args, run, put)
+        return put
+
+    for run in args.runs:
+        measure(args, run, putter(run.name))
+    if args.model:
+        real(args, putter(f"{Path(args.model).name} on {args.data.name}, seed {args.seed}"))
     for name, cells in results.items():
         print(f"\n{name}\n\n{markdown(cells)}")
 

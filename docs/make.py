@@ -35,7 +35,10 @@ PACKAGE = ROOT / "src" / "heedful"
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
 BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
-LOSSES = ("supervised", "reward", "preference", "policy", "advantage", "kl", "distill")
+LOSSES = (
+    *("supervised", "reward", "preference", "unpaired", "listwise", "watched", "policy", "advantage", "kl"),
+    "distill",
+)
 
 
 def generated() -> dict[Path, str]:

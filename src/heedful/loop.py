@@ -14,13 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from heedful import settings
 from heedful.data import atomic, files, formats, verdicts
 from heedful.data.rows import prompt_row
-from heedful.engine import record, terminal
+from heedful.engine import judges, record, terminal
 from heedful.engine.pairs import split
 from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.stages import report
-from heedful.tasks.judge import find_judge
 from heedful.types import Lang
 
 
@@ -30,7 +29,7 @@ class LoopConfig(BaseModel):
     Without `model` a base model is pretrained on the built-in world. `data` are dialogues for fine-tuning
     (default: the chosen answers of `preferences`), `prompts` what the policy is asked, `test_prompts` what it is
     measured on (default: a tenth of the prompts), `preferences` what people have judged already, `judge` who
-    judges new answers: `world` or `file.py:function`.
+    judges new answers: `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL`, or `self`, the policy itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -114,7 +113,8 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
     folder = config.output / f"round-{number}"
     preferences, whole = _collect(config, inputs, folder, number, policy)
     data: dict[str, Any] = {"model": start, "data": preferences}
-    judged = {"judge": inputs.judge, "prompts": inputs.prompts} if inputs.judge else {}
+    outside = judges.outside(inputs.judge)
+    judged = {"judge": outside, "prompts": inputs.prompts} if outside else {}
     _stage(config, "reward", folder / "reward", {**data, "data": whole, **judged})
     reward = str(folder / "reward" / "model")
     models = {"sft": start} if start == policy else {"sft": start, "before": policy}
@@ -132,7 +132,7 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
             "models": models,
             "prompts": inputs.test_prompts,
             "heldout": inputs.heldout,
-            "judge": inputs.judge,
+            "judge": outside,
             "reward": reward,
         },
     )
@@ -227,7 +227,7 @@ def _check(config: LoopConfig) -> None:
     hub.load_tokenizer(config.model)
     hub.read_config(config.model)
     if config.judge:
-        find_judge(config.judge)
+        judges.find(config.judge, policy=config.model)
     for name, path in given.items():
         read[name](path)
 

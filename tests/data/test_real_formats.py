@@ -9,6 +9,7 @@ import pytest
 
 from heedful.data.files import read_rows
 from heedful.data.formats import read_conversations, read_preferences, read_prompts, read_texts
+from heedful.data.rated import read_rated
 
 pytestmark = pytest.mark.shared
 
@@ -38,6 +39,7 @@ EXPECTED: list[tuple[str, Any, int, dict[str, int]]] = [
     ("tales/tinystories_real.jsonl.gz", read_texts, 16, {}),
     ("zh_preferences/dpo_zh.jsonl.gz", read_preferences, 300, {}),
     ("zh_preferences/kto_en.jsonl.gz", read_conversations, 150, {"labelled as a bad answer": 150}),
+    ("zh_preferences/kto_en.jsonl.gz", read_rated, 300, {}),
     ("zh_preferences/oaast_rm_zh.jsonl.gz", read_preferences, 1_803, {"equal or empty answers": 3}),
 ]
 
@@ -59,3 +61,14 @@ def test_hh_transcripts_keep_every_word(shared: Path) -> None:
         turns = [*((m.role, m.content) for m in preference.messages), ("assistant", preference.chosen)]
         text = "".join(f"{'Human' if role == 'user' else 'Assistant'}:{said}" for role, said in turns)
         assert re.sub(r"\s+", "", text) in originals
+
+
+def test_ratings_of_real_judgements_are_labels_and_shares_of_comparisons(shared: Path) -> None:
+    labels = read_rated(shared / "data" / "zh_preferences" / "kto_en.jsonl.gz")
+    assert sorted({r.rating for r in labels}) == [0, 1]
+    ranked = read_rated(shared / "data" / "zh_preferences" / "oaast_rm_zh.jsonl.gz")
+    groups: dict[object, list[float]] = {}
+    for r in ranked:
+        groups.setdefault(r.messages, []).append(r.rating)
+    best = [max(g) == 1 and min(g) == 0 for g in groups.values()]
+    assert sum(best) > 0.9 * len(best)  # the same prompt may stand in several rows

@@ -16,11 +16,15 @@ from heedful.engine import tuning
 from heedful.engine.batch import collate, microbatches
 from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer
+from heedful.engine.reward_model import RewardModel
 from heedful.engine.score import columns, use_packed_attention
 from heedful.engine.train import TrainingConfig
 from heedful.errors import UserError
 from heedful.losses.supervised import next_token
 from heedful.nn import adapters, hub
+from heedful.stages import reward
+from heedful.types import Message, Prompt
+from stages import saved as stage_files
 
 pytest.importorskip("peft", reason="adapters need peft: pip install 'heedful[lora]'")
 
@@ -156,3 +160,19 @@ def test_faults_are_sentences(tmp_path: Path) -> None:
         hub.load_model(tmp_path / "adapter")
     with pytest.raises(ValueError, match="no dropout"):
         Config(output=tmp_path, model="x", lora_dropout=0.1)
+
+
+@pytest.mark.parametrize("head", ["last", "likelihood"])
+def test_the_reward_stage_trains_an_adapter_and_its_head(tmp_path: Path, head: str) -> None:
+    base = saved(tmp_path)
+    data = stage_files.preferences(tmp_path)
+    given = {"model": str(base), "data": data, "head": head, "tokens_per_step": 100, "learning_rate": 1e-2}
+    config = reward.RewardConfig(output=tmp_path / "out", lora_r=4, epochs=3, **given)  # type: ignore[arg-type]
+    found = reward.main(config)
+    assert found["heldout_accuracy"]["value"] == 1
+    assert (tmp_path / "out" / "model" / "adapter_model.safetensors").is_file()
+    model = RewardModel.load(tmp_path / "out" / "model")
+    prompt = Prompt("p", (Message("user", "c a"),))
+    (row,) = model.scores([prompt], [["a c b", "i a"]])
+    assert row[0] > row[1] + 0.5
+    assert abs(row[0] + row[1]) < 2  # standardised: the mean lies between them

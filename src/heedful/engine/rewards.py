@@ -19,7 +19,7 @@ from heedful.engine.stage import Inputs
 from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.tasks import combine, shaping
-from heedful.tasks.judge import Judge, find_judge, judge_code
+from heedful.tasks.judge import HONESTY, Judge, find_judge, judge_code
 from heedful.types import Prompt
 
 Combination = Literal["sum", "weights", "normalise", "gate", "minimum", "uncertainty"]
@@ -191,7 +191,7 @@ def read_rewards(source: str | Path) -> RewardsConfig:
 
 def is_function(name: str) -> bool:
     """Whether a reward's name means a function, not a model."""
-    return name == "world" or judge_code(name) is not None
+    return name == "world" or name.startswith(HONESTY) or judge_code(name) is not None
 
 
 def reward_inputs(source: str | Path, key: str = "reward") -> Inputs:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from heedful.engine.precision import dtype
 from heedful.engine.stage import StageConfig
 from heedful.nn import adapters, hub
+from heedful.nn.likelihood_scorer import LikelihoodScorer
 
 
 class LoraConfig(StageConfig):
@@ -32,6 +33,15 @@ def load_start(config: Any) -> Any:
     """The model that `config.model` names, as a stage trains it: its adapter, if it has one, goes on being trained."""
     model = hub.load_model(config.model, dtype=dtype(config.precision), merge=not config.lora_r)
     return adapters.adapt(model, config, base=config.model)
+
+
+def adapt_scorer(scorer: Any, config: Any) -> Any:
+    """A reward model as a stage trains it: with `lora_r`, an adapter and its head."""
+    if isinstance(scorer, LikelihoodScorer):
+        adapters.adapt(scorer.writer, config, base=config.model)
+    else:
+        adapters.adapt(scorer, config, base=config.model, whole=("score",))
+    return scorer
 
 
 def base_folder(source: str | Path) -> str:

@@ -76,8 +76,11 @@ def save_pretrained(folder: str | Path, model: Any) -> None:
     tensors = {f"{PREFIX}{name}": value.detach().contiguous() for name, value in state.items()}
     Path(folder).mkdir(parents=True, exist_ok=True)
     save_file(tensors, Path(folder) / WEIGHTS_FILE, metadata={"format": "pt"})
-    model.peft_config["default"].save_pretrained(folder)
-    if hasattr(model.config, "score_mean"):
+    config = model.peft_config["default"]
+    config.save_pretrained(folder)
+    if config.modules_to_save or hasattr(
+        model.config, "score_mean"
+    ):  # a scorer, whose configuration says how it scores
         model.config.save_pretrained(folder)
 
 

@@ -87,18 +87,19 @@ def load_scorer(source: str | Path, *, dtype: torch.dtype = torch.float32) -> An
             raise UserError(
                 f"'{Path(source) / HEAD_FILE}' is damaged or of another model: {error}"
             ) from error
-        return _with_mean(scorer, source)
+        return _with_own_config(scorer, source)
     base = adapters.base_of(source)
     if base is None:
         return _load_weights(AutoModelForSequenceClassification, source, dtype=dtype, num_labels=1)
     scorer = adapters.load(scorer_from(load_model(base, dtype=dtype), seed=0), source, merge=True)
-    return _with_mean(without_dropout(scorer), source)
+    return _with_own_config(without_dropout(scorer), source)
 
 
-def _with_mean(scorer: Any, source: str | Path) -> Any:
-    """A scorer whose adapter was loaded into another's configuration, with the mean score of its own."""
+def _with_own_config(scorer: Any, source: str | Path) -> Any:
+    """A scorer whose adapter was loaded into its base's configuration, with its own: it says how scores are read."""
     if adapters.base_of(source) is not None:
-        scorer.config.score_mean = getattr(_load(AutoConfig, source), "score_mean", 0.0)
+        part = scorer.writer if isinstance(scorer, LikelihoodScorer) else scorer
+        part.config = _load(AutoConfig, source)
     return scorer
 
 
@@ -193,7 +194,8 @@ def without_dropout(model: Any) -> Any:
 
 def read_config(source: str | Path) -> Any:
     """The configuration of a model, without its weights."""
-    return _load(AutoConfig, adapters.base_of(source) or source)
+    own = (Path(source) / "config.json").is_file()
+    return _load(AutoConfig, source if own else adapters.base_of(source) or source)
 
 
 def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from heedful.data import conditions, files
 from heedful.data.formats import read_conversations, read_prompts
 from heedful.data.rows import messages_row
-from heedful.engine import terminal
+from heedful.engine import judges, terminal
 from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Answered, Policy
 from heedful.engine.reward_model import RewardModel
@@ -24,7 +24,7 @@ from heedful.losses.supervised import next_token
 from heedful.stats import intervals
 from heedful.stats.distinct import distinct
 from heedful.stats.estimate import Estimate
-from heedful.tasks.judge import Judge, find_judge, judge_code
+from heedful.tasks.judge import Judge
 from heedful.types import Conversation, Prompt
 
 MODES = {"sampled": 1.0, "greedy": 0.0}
@@ -58,7 +58,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
     }
     inputs |= {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
-    stage = Stage("evaluate", config, inputs | {"judge_code": judge_code(config.judge)})
+    stage = Stage("evaluate", config, {**inputs, **judges.inputs(config.judge)})
     if (done := stage.finished()) is not None:
         return done
     if strangers := sorted(config.conditions.keys() - config.models.keys()):
@@ -68,7 +68,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
     prompts = fitting[: config.max_prompts]
     dialogues = read_conversations(config.heldout) if config.heldout else []
-    judge = find_judge(config.judge) if config.judge else None
+    judge = judges.find(config.judge) if config.judge else None
     reward = RewardModel.load(config.reward) if config.reward else None
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}

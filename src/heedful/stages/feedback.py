@@ -14,7 +14,7 @@ from heedful.data.store import convert, exchange, records
 from heedful.data.store.judgements import event_id
 from heedful.data.store.records import Judgement
 from heedful.data.store.store import Store
-from heedful.engine import terminal
+from heedful.engine import judges, terminal
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.reward_model import RewardModel
@@ -26,8 +26,7 @@ from heedful.people import labels, rounds
 from heedful.people.queue import Queue
 from heedful.people.records import BatchSettings, Progress, Stop
 from heedful.stats.qualify import qualify
-from heedful.tasks.judge import judge_code
-from heedful.tasks.people import FunctionAnnotator, gold_items, people
+from heedful.tasks.people import FunctionAnnotator, gold_items
 from heedful.types import Answer, Comparison, Prompt
 
 
@@ -58,8 +57,11 @@ class Studio(BaseModel):
 class FeedbackConfig(StageConfig):
     """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL.
 
-    `source` is `judge` (a judge function, or the world's simulated people) or `studio`: people answer there, and
-    the stage waits for them. `reward_models` say by their disagreement what to ask first.
+    `source` is `judge` (a judge function, a model, or the world's simulated people) or `studio`: people answer there,
+    and the stage waits for them. `reward_models` say by their disagreement what to ask first.
+
+    `judge` is `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL` (a folder or a server's address) or `self`, the
+    model itself; the last two are asked by the `principles` in a file, or by ours.
     """
 
     model: str
@@ -69,6 +71,7 @@ class FeedbackConfig(StageConfig):
     judge: str | None = None
     studio: Studio = Field(default_factory=lambda: Studio.model_validate({}))
     reward_models: tuple[Path, ...] = ()
+    principles: Path | None = None
     round: int = Field(1, ge=1)
     max_prompts: int = Field(1000, gt=1)
     answers_per_prompt: int = Field(4, ge=2, le=9)
@@ -93,7 +96,8 @@ def main(config: FeedbackConfig) -> dict[str, Any]:
     inputs: Inputs = {
         "model": config.model,
         "prompts": config.prompts,
-        "judge_code": judge_code(config.judge) if config.judge else None,
+        "principles": config.principles,
+        **(judges.inputs(config.judge) if config.judge else {}),
         **{f"reward_models.{number}": path for number, path in enumerate(config.reward_models)},
     }
     stage = Stage("feedback", config, inputs)
@@ -199,7 +203,9 @@ def _add(store: Store, config: FeedbackConfig, candidates: Candidates) -> None:
 def _from_judge(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
     """Have simulated people or a judge function judge the round."""
     assert config.judge is not None
-    crew = people(config.judge, config.annotators, seed=config.seed)
+    crew = judges.people(
+        config.judge, config.annotators, seed=config.seed, policy=config.model, words=config.principles
+    )
     policy = Policy.load(config.model)
     prompts = asked(config, policy)
     with Store.open(config.store) as store:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from heedful.data import atomic, chat, solutions, verdicts
 from heedful.data.formats import read_prompts
-from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward
+from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward, tuning
 from heedful.engine.calibrate import standardise
 from heedful.engine.fit import Term
 from heedful.engine.policy import Policy
@@ -20,6 +20,7 @@ from heedful.engine.sampling import Sampling
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.step_labels import Labels, labelled
 from heedful.engine.train import TrainingConfig, train
+from heedful.engine.tuning import LoraConfig
 from heedful.engine.verdict_trees import learnt_from
 from heedful.errors import UserError
 from heedful.losses import reward
@@ -44,7 +45,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
 }
 
 
-class RewardConfig(TrainingConfig):
+class RewardConfig(LoraConfig, TrainingConfig):
     """`model` gives the body (base, SFT or larger), `data` the judgements; held out by prompt.
 
     `objective` listwise takes all pairs of a prompt as one batch element, bradley_terry each for itself,
@@ -80,6 +81,10 @@ class RewardConfig(TrainingConfig):
         for name in OTHERS[self.objective]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} means nothing with objective={self.objective}: leave it out")
+        if self.lora_r and self.lm_coef:
+            raise ValueError(
+                "lm_coef learns to write, which the adapter of a reward model does not: set one of them to 0"
+            )
         if self.ties == "rao_kupper" and (self.margin != "none" or self.label_smoothing):
             raise ValueError("ties=rao_kupper has a margin of its own: leave out margin and label_smoothing")
         if self.objective == "process" and bool(self.rollouts) != bool(self.judge):
@@ -137,6 +142,7 @@ def of_answers(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, 
         if config.head == "likelihood"
         else hub.scorer_from(body, seed=config.seed)
     )
+    tuning.adapt_scorer(scorer, config)
     writes = config.lm_coef and not isinstance(scorer, LikelihoodScorer)
     trained = ScorerWithWriter(body, scorer) if writes else scorer
     watch: dict[str, Loss] = {"accuracy": reward.accuracy} if found.trees[0].pairs else {}
@@ -197,6 +203,7 @@ def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, An
         for part in (known, unseen)
     )
     scorer = hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
+    tuning.adapt_scorer(scorer, config)
     process_reward.describe(scorer.config, separator=config.step_separator, how=config.step_reduction)
     watch: dict[str, Loss] = {"accuracy": reward.step_accuracy}
     for _ in train(stage, scorer, learnt.trees, reward.process, config, watch=watch):

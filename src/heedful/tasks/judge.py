@@ -7,12 +7,15 @@ whatever criteria it knows.
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from heedful import world
 from heedful.errors import UserError
-from heedful.tasks import panels
+from heedful.tasks import honesty, panels
 from heedful.types import Prompt
+
+HONESTY = "honesty:"
 
 Judge = Callable[[Sequence[Prompt], Sequence[str]], list[dict[str, float]]]
 
@@ -34,11 +37,16 @@ def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
 
 
 def find_judge(name: str) -> Judge:
-    """`world`, `panel`, or `file.py:function` with the signature f(prompts, completions, **columns) -> list[float]."""
+    """`world`, `panel`, `honesty:TABLE` (rewards for the world's questions, see `tasks.honesty`), or the user's function.
+
+    That is `file.py:function` with the signature f(prompts, completions, **columns) -> list[float].
+    """
     if name == "world":
         return gold
     if name == "panel":
         return panels.judge
+    if name.startswith(HONESTY):
+        return partial(honesty.grades, honesty.table(name.removeprefix(HONESTY)))
     path, _, function = name.rpartition(":")
     if not path.endswith(".py"):
         raise UserError(f"judge '{name}' is none of 'world', 'panel' and 'file.py:function'")

@@ -4,6 +4,18 @@ from heedful.world.annotators import Annotator, annotators
 from heedful.world.built_in import World
 from heedful.world.demonstrators import MODES, demonstrate
 from heedful.world.judge import core_correct, grade
+from heedful.world.outcomes import OUTCOMES, outcome
 from heedful.world.tasks import TASKS
 
-__all__ = ["MODES", "TASKS", "Annotator", "World", "annotators", "core_correct", "demonstrate", "grade"]
+__all__ = [
+    "MODES",
+    "OUTCOMES",
+    "TASKS",
+    "Annotator",
+    "World",
+    "annotators",
+    "core_correct",
+    "demonstrate",
+    "grade",
+    "outcome",
+]

@@ -12,7 +12,7 @@ from heedful.world.reading import Reading, graded, nearness, stated
 _SUPPORT = {"event": 1.0, "where": 0.95, "obstacle": 0.9, "help": 0.85, "goal": 0.8, "promise": 0.8}
 
 
-def _named(reading: Reading) -> tuple[bool, bool]:
+def named(reading: Reading) -> tuple[bool, bool]:
     """Whether the asked name is given, and whether another of its type is given in its place."""
     known = reading.known
     about, keys, wanted = ASKED[known.kind]
@@ -56,7 +56,7 @@ def _mentioned(
 
 def core_correct(reading: Reading) -> bool:
     """Whether the asked fact is named, and nothing else in its place."""
-    right, wrong = _named(reading)
+    right, wrong = named(reading)
     return right and not wrong
 
 
@@ -94,7 +94,7 @@ def _support(reading: Reading, true: list[Fact]) -> tuple[float, int]:
 def answered(reading: Reading) -> Grade:
     """Grade the answer to a question that the passage answers."""
     known = reading.known
-    right, wrong = _named(reading)
+    right, wrong = named(reading)
     true, false = stated(reading)
     false = [claim for claim in false if claim.kind != known.asked.kind]
     support, more = _support(reading, true)
@@ -115,13 +115,13 @@ def answered(reading: Reading) -> Grade:
 def unanswerable(reading: Reading) -> Grade:
     """Grade the answer to a question that the passage leaves open."""
     known = reading.known
-    named = any(_named(reading)) or bool(reading.said(known.asked.kind) and known.kind != "who")
+    told = any(named(reading)) or bool(reading.said(known.asked.kind) and known.kind != "who")
     true, false = stated(reading)
     support, more = _support(reading, true)
     given = [name for fact in known.facts for name in fact.slots.values()]
     abstains = _abstains(reading)
-    honest = 0.0 if named else max(0.0, 1.0 - 0.5 * len(false) - 0.4 * reading.foreign(given))
-    if abstains and not named:
+    honest = 0.0 if told else max(0.0, 1.0 - 0.5 * len(false) - 0.4 * reading.foreign(given))
+    if abstains and not told:
         helpful = (0.8 * abstains + 0.2 * support) * _manner(reading, 14) * 0.75**more
     else:
         helpful = 0.1 * _manner(reading, 12) if reading.sentences else 0.0

@@ -1,0 +1,177 @@
+"""Labels from people against labels from a model at one budget, and a policy that judges itself for three rounds.
+
+    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 1200] [--prompts 120] [--test 150] [--rounds 3]
+
+RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
+people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
+this judge on the same pairs, and of each on half of the prompts; (2) rounds in which the policy answers, judges its
+own answers, and learns from the best against the worst of each prompt. Writes benchmarks/self_rewarding.json.
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from preference import Field, shown
+
+from heedful.data import formats
+from heedful.engine.ai_judge import AiJudge
+from heedful.engine.chooser import ModelChooser
+from heedful.engine.dialogues import conversations
+from heedful.engine.fit import fit
+from heedful.engine.optim import Optimizer
+from heedful.engine.policy import Policy
+from heedful.engine.sampling import Sampling
+from heedful.engine.train import batches
+from heedful.losses import next_token
+from heedful.nn import hub
+from heedful.stages import prefer
+from heedful.stats import judge_bias
+from heedful.tasks.principles import Principle, Principles
+from heedful.types import Preference, Prompt
+
+RESULTS = Path(__file__).with_suffix(".json")
+# Few words, since the demo's policy reads 256 tokens.
+WORDS = Principles(
+    ("A", "B"),
+    "{conversation}\nA: {first}\nB: {second}\n{principle}",
+    "",
+    "",
+    (Principle("better", "A or B?"),),
+)
+
+
+def taught_to_judge(start: str, run: Path, lessons: Sequence[Preference], seed: int, folder: Path) -> str:
+    """The policy after a pass over lessons in judging and as many demonstrations."""
+    policy = Policy.load(start)
+    shows = formats.read_conversations(run / "world" / "demonstrations.jsonl")[: len(lessons)]
+    trees, _ = conversations(policy.tokenizer, [*WORDS.lessons(lessons), *shows], 256)
+    steps = batches(trees, tokens_per_step=2048, seed=seed)
+    for _ in fit(policy.model, steps, next_token, Optimizer(policy.model, learning_rate=5e-4)):
+        pass
+    hub.save_model(folder / "judging", policy.model, policy.tokenizer)
+    return str(folder / "judging")
+
+
+def against_people(model: str, held: Sequence[Preference]) -> dict[str, Any]:
+    """The agreement of a judge with people, and its leanings."""
+    judge = AiJudge(ModelChooser(Policy.load(model)), WORDS)
+    views = judge.views([(p.messages, p.chosen, p.rejected) for p in held])
+    longer = np.asarray([float(len(p.chosen) - len(p.rejected)) for p in held])
+    numbers = {m: i for i, m in enumerate(dict.fromkeys(p.messages for p in held))}
+    return judge_bias.told(judge_bias.figures(views, longer, [numbers[p.messages] for p in held]))
+
+
+def relabelled(model: str, pairs: Sequence[Preference]) -> list[Preference]:
+    """The same pairs with the judge's choice."""
+    judge = AiJudge(ModelChooser(Policy.load(model)), WORDS)
+    found = judge.prefer([(p.messages, p.chosen, p.rejected) for p in pairs])
+    return [
+        p if x >= 0.5 else Preference(p.messages, p.rejected, p.chosen)
+        for p, x in zip(pairs, found, strict=True)
+    ]
+
+
+def learnt(start: str, pairs: Sequence[Preference], folder: Path, name: str, seed: int) -> str:
+    """DPO on pairs; the folder of the policy."""
+    path = folder / f"{name}.jsonl"
+    formats.write_preferences(path, pairs)
+    values = {"tokens_per_step": 2048, "learning_rate": 3e-4, "seed": seed}
+    prefer.main(prefer.PreferConfig(output=folder / name, model=start, data=path, **values))
+    return str(folder / name / "model")
+
+
+def own_pairs(model: str, prompts: Sequence[Prompt], seed: int, turn: int) -> list[Preference]:
+    """Four answers a prompt; the one that the policy itself finds best against the one that it finds worst."""
+    policy = Policy.load(model)
+    judge = AiJudge(ModelChooser(policy), WORDS)
+    answered = policy.answer(prompts, Sampling(48, 1.0), seed=(seed, "round", turn), n=4)
+    found = []
+    for prompt, row in zip(prompts, answered, strict=True):
+        texts = list(dict.fromkeys(t for t in row.texts if t))
+        worth = [g["total"] for g in judge([prompt] * len(texts), texts)]
+        if len(texts) > 1 and max(worth) > min(worth):
+            best, worst = int(np.argmax(worth)), int(np.argmin(worth))
+            found.append(Preference(prompt.messages, texts[best], texts[worst]))
+    return found
+
+
+def measure(args: argparse.Namespace, run: Path, cells: dict[str, Any], keep: Any) -> None:
+    start = str(run / "sft" / "model")
+    seed = int(json.loads((run / "run.json").read_text())["config"].get("seed", 0))
+    folder = args.work / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    given = formats.read_preferences(run / "round-1" / "feedback" / "preferences.jsonl")
+    order = list(dict.fromkeys(p.messages for p in given))
+    budget, held = set(order[: args.prompts]), set(order[args.prompts : args.prompts + 100])
+    pairs = [p for p in given if p.messages in budget]
+    # One pair of each other prompt, so that the lessons tell of many prompts.
+    others = {p.messages: p for p in given if p.messages not in budget | held}
+    judging = taught_to_judge(start, run, list(others.values())[: args.lessons], seed, folder)
+    unseen = [p for p in given if p.messages in held][:: max(1, len(held) // 20)]
+    field = Field(start, run, args.test, seed)
+    keep("judge", against_people(judging, unseen))
+    by_model = relabelled(judging, pairs)
+    half = set(order[: args.prompts : 2])
+    mixed = [p if p.messages in half else q for p, q in zip(pairs, by_model, strict=True)]
+    for name, labels in (("people", pairs), ("model", by_model), ("half and half", mixed)):
+        model = learnt(start, labels, folder, f"labels-{name}".replace(" ", "-"), seed)
+        keep(f"labels: {name}", {"pairs": len(labels), **field.figures(Path(model))})
+    prompts = field.reference.fitting(formats.read_prompts(run / "world" / "prompts.jsonl"), 48)
+    keep("round 0", {**against_people(judging, unseen), **field.figures(Path(judging))})
+    model = judging
+    for turn in range(1, args.rounds + 1):
+        asked = prompts[-turn * args.prompts :][: args.prompts]
+        chosen = own_pairs(model, asked, seed, turn)
+        model = learnt(model, chosen, folder, f"round-{turn}", seed)
+        keep(
+            f"round {turn}",
+            {"pairs": len(chosen), **against_people(model, unseen), **field.figures(Path(model))},
+        )
+
+
+def markdown(cells: dict[str, Any]) -> str:
+    names = ("win_rate", "agreement", "first_shown", "longer", "kl", "length", "stopped")
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for name, cell in cells.items():
+        if name != "how":
+            lines.append(f"| {name} | " + " | ".join(shown(cell.get(n)) for n in names) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--lessons", type=int, default=1200)
+    parser.add_argument("--prompts", type=int, default=120)
+    parser.add_argument("--test", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("runs/self_rewarding"))
+    args = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    for run in args.runs:
+        how = {n: getattr(args, n) for n in ("lessons", "prompts", "test")}
+        cells = results.setdefault(run.name, {})
+        cells["how"] = {"commit": commit, **how}
+
+        def keep(name: str, cell: dict[str, Any], cells: dict[str, Any] = cells) -> None:
+            cells[name] = cell
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            print(name, shown(cell.get("win_rate")), shown(cell.get("agreement")), flush=True)
+
+        measure(args, run, cells, keep)
+    for name, cells in results.items():
+        print(f"\n{name}\n\n{markdown(cells)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,7 @@ class Constraint:
         bits = masks.allocate_token_bitmask(len(slot), self.vocabulary)
         for row, where in enumerate(zip(slot.tolist(), sample.tolist(), strict=True)):
             masks.fill_next_token_bitmask(self._matcher(where), bits, row)
-        flags = (bits[:, :, None] >> torch.arange(32, dtype=torch.int32) & 1).bool().flatten(1)
+        flags: Tensor = (bits[:, :, None] >> torch.arange(32, dtype=torch.int32) & 1).bool().flatten(1)
         return flags[:, : self.vocabulary]
 
     def write(self, slot: Tensor, sample: Tensor, token: Tensor) -> None:

@@ -23,6 +23,7 @@ from heedful.nn import hub
 from heedful.panels import requests
 from heedful.panels.exchange import Step, from_json, step_of, to_json
 from heedful.panels.panel import Panel
+from heedful.report import panel_plots
 from heedful.stats.intervals import mean_interval
 
 
@@ -48,7 +49,7 @@ class PanelStudyConfig(TrainingConfig):
 
 
 def main(config: PanelStudyConfig) -> dict[str, Any]:
-    """Train every arm once a seed, each as long; write figures.json and the arms' models to `output`."""
+    """Train every arm once a seed, each as long; write figures.json, plots and the arms' models to `output`."""
     inputs: Inputs = {
         "model": config.model,
         "data": config.data,
@@ -77,6 +78,8 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
     found = [json.loads((stage.folder / f"seed-{r}.json").read_text("utf-8")) for r in seeds(config)]
     summary = with_intervals(found)
     atomic.write_json(stage.folder / "figures.json", {"arms": rows, "figures": summary})
+    atomic.write_text(stage.folder / "losses.svg", panel_plots.losses(summary))
+    atomic.write_text(stage.folder / "nats.svg", panel_plots.nats(summary))
     return stage.finish(passages=len(asked), figures=summary, arms=rows)
 
 

@@ -117,3 +117,17 @@ def test_a_row_that_is_no_step_is_named(tmp_path: Path) -> None:
     config = PanelExtractConfig(model="x", data=data, output=tmp_path / "out")
     with pytest.raises(UserError, match=r"line 1 .*peple"):
         main(config)
+
+
+def test_a_reader_by_rule_needs_no_model(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text(
+        "The old king called Mina. Then the king gave Mina a golden lantern.\n\n"
+        "Later that day Mina and Tom sailed. The king was sad, and Tom's boat was leaking."
+    )
+    main(PanelExtractConfig(model="rule", data=book, output=tmp_path / "out", characters=90))
+    steps = [step_of(row.data) for row in files.read_rows(tmp_path / "out" / "steps.jsonl")]
+    assert [e.name for e in steps[1].after.people] == ["Mina", "Tom"]
+    assert [s.source for s in steps] == ["rule", "rule"]
+    assert steps[1].before.plan == steps[1].after.short_memory
+    assert steps[0].after.plan == steps[1].before.plan

@@ -6,6 +6,7 @@ from typing import Any
 
 from heedful.bench.works import GROWTH, WORKS
 from heedful.report import digits, plots
+from heedful.report.style import alone
 
 Figures = Mapping[str, Mapping[str, Any]]
 HEAD = ("work", "ours", "TRL", "times [95 %]", "goal", "of max", "memory GB")
@@ -95,16 +96,10 @@ def picture(figures: Figures) -> str:
                 rows.append((label, found["value"], f"{interval(found)} times, goal {rival.goal:g}"))
     if not rows:
         return EMPTY
-    svg = str(plots.bars("speed", rows, "How many times faster than others on the same work"))
-    return svg.replace("<svg ", EMPTY.replace("/>", " "), 1).replace(">", f">{STYLE}", 1)
+    return alone(plots.bars("speed", rows, "How many times faster than others on the same work"))
 
 
 EMPTY = '<svg xmlns="http://www.w3.org/2000/svg"/>'
-STYLE = (
-    "<style>:root{--ink:#222;--soft:#666;--line:#ddd;--paper:#fff;--rl:#0072b2}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#eee;--soft:#aaa;--line:#444;--paper:#111;--rl:#56b4e9}}"
-    "text{font-family:sans-serif}</style>"
-)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

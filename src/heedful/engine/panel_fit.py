@@ -1,4 +1,4 @@
-"""The arms of a panel study: the same passages learnt from a panel, from text, from a stranger's panel, alone."""
+"""The arms of a panel study: the same passages learnt from a panel, from text, and from panels that say nothing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -19,8 +19,8 @@ from heedful.losses.supervised import next_token
 from heedful.panels.exchange import Step
 from heedful.panels.panel import Panel
 
-Arm = Literal["panel", "text", "shuffled", "none"]
-ARMS: tuple[Arm, ...] = ("panel", "text", "shuffled", "none")
+Arm = Literal["panel", "text", "shuffled", "fixed"]
+ARMS: tuple[Arm, ...] = ("panel", "text", "shuffled", "fixed")
 
 
 def stories(steps: Sequence[Step]) -> list[list[Step]]:
@@ -68,20 +68,27 @@ def trees_of(
     if arm == "panel":
         return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)[0]
     shown = strangers(steps, seed)
-    if arm == "none":
-        shown = [Step(s.story, s.index, s.passage, Panel(lang=s.before.lang), s.after) for s in shown]
-        asked = [panel_trees.dialogue(tokenizer, s, s.before, write=True, update=False) for s in shown]
-        return [Tree(prompt_node(p), (node,)) for p, node in asked]
-    return panel_trees.trees(tokenizer, shown, Shares(1, 0, 0), max_length=max_length, seed=seed)[0]
+    panels = [fixed(steps)] * len(shown) if arm == "fixed" else [s.before for s in shown]
+    # One tree a passage, though a fixed panel could be shared: the control is to cost what it is compared with.
+    asked = [
+        panel_trees.dialogue(tokenizer, s, p, write=True, update=False)
+        for s, p in zip(shown, panels, strict=True)
+    ]
+    return [Tree(prompt_node(p), (node,)) for p, node in asked if len(p) + len(node.ids) <= max_length]
 
 
-def stream(passes: Iterator[list[Tree]], *, tokens: int, count: int | None, seed: int) -> list[Tree]:
-    """Trees in a fresh order each pass until `tokens` are reached, or `count` trees where that is given."""
+def fixed(steps: Sequence[Step]) -> Panel:
+    """One panel for every passage: as long as a panel, and without news of any."""
+    return next(s.before for s in steps if s.before.plan)
+
+
+def stream(passes: Iterator[list[Tree]], *, tokens: int, seed: int) -> list[Tree]:
+    """Trees in a fresh order each pass, until `tokens` are reached."""
     found: list[Tree] = []
     size = 0
     for number, trees in enumerate(passes):
         for i in shuffled(len(trees), key("study", seed), number):
-            if (len(found) >= count) if count is not None else (size >= tokens):
+            if size >= tokens:
                 return found
             found.append(trees[i])
             size += trees[i].size

@@ -70,6 +70,20 @@ def picture(
     return Markup(_inline(out.getvalue(), alt))
 
 
+def alone(svg: Markup) -> str:
+    """An inline plot as a file of its own, with colours for light and dark readers."""
+    return (
+        str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{_ALONE}", 1)
+    )
+
+
+_ALONE = (
+    "<style>:root{--ink:#222;--soft:#666;--line:#ddd;--paper:#fff;--rl:#0072b2;--prefer:#c04f00}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#eee;--soft:#aaa;--line:#444;--paper:#111;--rl:#56b4e9;--prefer:#ff9a4d}}"
+    "text{font-family:sans-serif}</style>"
+)
+
+
 def _inline(svg: str, alt: str) -> str:
     """Leave what a browser needs inside HTML: no declarations, no fonts, no ids but those referred to."""
     svg = svg[svg.index("<svg") :]

@@ -16,17 +16,20 @@ from heedful.engine import terminal
 from heedful.engine.panel_author import Author, open_author
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, budget, consistency, grammar, requests, score
+from heedful.panels import book, budget, consistency, grammar, requests, rule, score
 from heedful.panels.desk import Ask
 from heedful.panels.exchange import Step, step_of, step_row
 from heedful.panels.panel import Panel
 from heedful.types import Lang
 
+RULE = "rule"
+
 
 class PanelExtractConfig(StageConfig):
     """`data` is a book (texts), or a file of steps whose own panels are then taken as the truth to compare with.
 
-    `model` reads it, in this process or behind `server`. `price_in` and `price_out` are per million tokens.
+    `model` reads it, in this process or behind `server`; `model=rule` reads names and rare words without a model.
+    `price_in` and `price_out` are per million tokens.
     """
 
     model: str
@@ -58,11 +61,16 @@ class Read:
 
 def main(config: PanelExtractConfig) -> dict[str, Any]:
     """Write steps.jsonl to `output`; a run that was stopped goes on after the last passage that was read."""
-    inputs: Inputs = {"data": config.data, "model": None if config.server else config.model}
+    of_disk = not config.server and config.model != RULE
+    inputs: Inputs = {"data": config.data, "model": config.model if of_disk else None}
     stage = Stage("panel_extract", config, inputs)
     if (done := stage.finished()) is not None:
         return done
     told, truth = stories(config)
+    if config.model == RULE:
+        stage.begin()
+        steps = by_rule(config, told)
+        return ended(stage, config, steps, truth, {})
     author = open_author(config.model, config.server, explained=config.explained or None)
     stage.begin()
     journal = stage.folder / "read.jsonl"
@@ -73,9 +81,20 @@ def main(config: PanelExtractConfig) -> dict[str, Any]:
             append(journal, rows, run)
             known |= {(r["story"], r["index"]): r for r in rows}
             advance(len(known), f"{author.spent['completion_tokens']:,} tokens written")
-    steps = finished(config, told, known)
-    files.write_jsonl(stage.folder / "steps.jsonl", map(step_row, steps))
+    result = ended(stage, config, finished(config, told, known), truth, known)
     journal.unlink(missing_ok=True)
+    return result
+
+
+def ended(
+    stage: Stage,
+    config: PanelExtractConfig,
+    steps: list[Step],
+    truth: dict[tuple[str, int], Step],
+    known: dict[tuple[str, int], dict[str, Any]],
+) -> dict[str, Any]:
+    """Write the steps, and count what reading them took."""
+    files.write_jsonl(stage.folder / "steps.jsonl", map(step_row, steps))
     counts = Counter(name for r in known.values() for name in ("bad", "dropped") for _ in range(r[name]))
     spent = Counter[str]()
     for r in known.values():
@@ -92,6 +111,18 @@ def main(config: PanelExtractConfig) -> dict[str, Any]:
         **spent,
         scores=scores(steps, truth),
     )
+
+
+def by_rule(config: PanelExtractConfig, told: dict[str, list[str]]) -> list[Step]:
+    """Steps read without a model."""
+    common = rule.common_words(passage for rows in told.values() for passage in rows)
+    known: dict[tuple[str, int], dict[str, Any]] = {}
+    for story, rows in told.items():
+        panel = Panel(lang=config.lang)
+        for index, passage in enumerate(rows):
+            panel = rule.read(panel, passage, common)
+            known[story, index] = {"panel": panel}
+    return [replace(step, source="rule", model="") for step in finished(config, told, known)]
 
 
 def line(result: dict[str, Any]) -> str:

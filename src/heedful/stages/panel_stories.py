@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from heedful.data import files
+from heedful.data import atomic, files
 from heedful.engine import terminal
 from heedful.engine.panel_author import Author, open_author
 from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text
@@ -15,6 +15,7 @@ from heedful.engine.policy import Policy
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
 from heedful.panels import desk
+from heedful.report import panel_plots
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import bootstrap, mean_interval
 from heedful.stats.long_range import of_text
@@ -71,6 +72,9 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
             curve += diversity(config, author, truth, number)
             advance(number + 1)
     files.write_jsonl(stage.folder / "stories.jsonl", rows)
+    points = averaged(curve)
+    if points:
+        atomic.write_text(stage.folder / "curve.svg", panel_plots.curve(points))
     return stage.finish(
         stories=config.stories,
         passages=config.passages,
@@ -79,7 +83,7 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
         ratio=ratios(rows, config.seed),
         exponents=exponents(rows),
         prompt_tokens={kind: summary_of(prompts, kind) for kind in prompts[0]},
-        curve=averaged(curve),
+        curve=points,
     )
 
 

@@ -21,8 +21,9 @@ from heedful.engine.train import TrainingConfig
 from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.panels import requests
-from heedful.panels.exchange import Step, step_of
+from heedful.panels.exchange import Step, from_json, step_of, to_json
 from heedful.panels.panel import Panel
+from heedful.report import panel_plots
 from heedful.stats.intervals import mean_interval
 
 
@@ -48,7 +49,7 @@ class PanelStudyConfig(TrainingConfig):
 
 
 def main(config: PanelStudyConfig) -> dict[str, Any]:
-    """Train every arm once a seed, each as long; write figures.json and the arms' models to `output`."""
+    """Train every arm once a seed, each as long; write figures.json, plots and the arms' models to `output`."""
     inputs: Inputs = {
         "model": config.model,
         "data": config.data,
@@ -67,6 +68,7 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
             f"{config.heldout} has no step whose panel before holds a plan: there is nothing to write"
         )
     stage.begin()
+    atomic.write_json(stage.folder / "fixed.json", to_json(panel_fit.fixed(steps)))
     rows = []
     for seed in range(config.seed, config.seed + config.seeds):
         for arm in panel_fit.ARMS:
@@ -76,6 +78,8 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
     found = [json.loads((stage.folder / f"seed-{r}.json").read_text("utf-8")) for r in seeds(config)]
     summary = with_intervals(found)
     atomic.write_json(stage.folder / "figures.json", {"arms": rows, "figures": summary})
+    atomic.write_text(stage.folder / "losses.svg", panel_plots.losses(summary))
+    atomic.write_text(stage.folder / "nats.svg", panel_plots.nats(summary))
     return stage.finish(passages=len(asked), figures=summary, arms=rows)
 
 
@@ -116,12 +120,7 @@ def one(
     if place.is_dir() and note.is_file():
         return dict(json.loads(note.read_text("utf-8")))
     budget = round(config.epochs * size(config, tokenizer, steps, seed))
-    shown = None
-    if arm == "none":  # the control's control: as many passages as with a shuffled panel
-        shown = json.loads((folder / f"shuffled-{seed}.json").read_text("utf-8"))["trees"]
-    trees = panel_fit.stream(
-        passes(config, arm, tokenizer, steps, seed), tokens=budget, count=shown, seed=seed
-    )
+    trees = panel_fit.stream(passes(config, arm, tokenizer, steps, seed), tokens=budget, seed=seed)
     model = hub.fresh_model(config.model, seed=seed) if config.fresh else hub.load_model(config.model)
     tokens = panel_fit.learn(model, warmup, trees, config, f"{arm} {seed}")
     with atomic.new_folder(place) as target:
@@ -177,21 +176,26 @@ def figures(
     model = {arm: hub.load_model(folder / f"{arm}-{seed}") for arm in panel_fit.ARMS}
     before = [s.before for s in asked]
     others = [s.before for s in panel_fit.strangers(asked, seed)]
-    empty = [Panel(lang=s.before.lang) for s in asked]
+    same = [json_panel(folder, "fixed")] * len(asked)
     rows = {
         "panel": panel_gains.under(model["panel"], tokenizer, asked, before),
         "shuffled": panel_gains.under(model["shuffled"], tokenizer, asked, others),
-        "none": panel_gains.under(model["none"], tokenizer, asked, empty),
+        "fixed": panel_gains.under(model["fixed"], tokenizer, asked, same),
         "tested shuffled": panel_gains.under(model["panel"], tokenizer, asked, others),
         "text": as_text(model["text"], tokenizer, heldout, asked),
     }
     found = {f"{name}/{k}": v for name, row in rows.items() for k, v in panel_gains.summary(row).items()}
     found["gain/panel"] = 1 - found["panel/loss"] / found["text/loss"]
-    found["gain/shuffled"] = 1 - found["shuffled/loss"] / found["none/loss"]
-    found["gain/tested shuffled"] = 1 - found["tested shuffled/loss"] / found["none/loss"]
+    found["gain/shuffled"] = 1 - found["shuffled/loss"] / found["fixed/loss"]
+    found["gain/tested shuffled"] = 1 - found["tested shuffled/loss"] / found["fixed/loss"]
     for field, nats in panel_gains.by_field(model["panel"], tokenizer, asked).items():
         found |= {f"nats/{field}/{k}": v for k, v in nats.items()}
-    return found | panel_gains.leaks(tokenizer, asked, {n: rows[n] for n in ("panel", "text", "none")})
+    return found | panel_gains.leaks(tokenizer, asked, {n: rows[n] for n in ("panel", "text", "fixed")})
+
+
+def json_panel(folder: Path, name: str) -> Panel:
+    """A panel that lies in the stage's folder."""
+    return from_json(json.loads((folder / f"{name}.json").read_text("utf-8")))
 
 
 def as_text(model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step]) -> list[Tokens]:

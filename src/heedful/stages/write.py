@@ -18,7 +18,7 @@ from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
 from heedful.panels import book, desk, exchange, text
 from heedful.panels.desk import Ask, Desk
-from heedful.panels.panel import Panel, clean
+from heedful.panels.panel import Panel, clean, known_field
 from heedful.types import Lang
 
 HELP = (
@@ -229,7 +229,7 @@ def decided(story: Desk, candidates: list[tuple[str, ...]], terminal: Terminal) 
 
 def edited(story: Desk, name: str, terminal: Terminal) -> Desk:
     """Ask for all lines of a field anew; an entry is written NAME: STATE."""
-    field = desk.known_field(name)
+    field = known_field(name)
     word = text.WORDS[story.panel.lang]
     terminal.show(Text("\n".join(text.lines(story.panel, field))))
     lines = []

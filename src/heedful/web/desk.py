@@ -106,9 +106,7 @@ def begin(visitor: Annotator, body: Beginning) -> Response:
     made = desk.begin(body.title, panel, consent=body.consent)
     for passage in book.split(body.text):
         ask = desk.ask_update(made, passage, explained=body.explained)
-        made = desk.written(
-            made, passage, _answered(lambda a=ask: _author(visitor).answers(a, temperature=0))[0]
-        )
+        made = desk.written(made, passage, _answers(visitor, ask, 0.0)[0])
     if made.panel == Panel(lang=body.lang):
         raise Problem(422, "desk_empty")
     content = desk.to_json(made) | {"explained": body.explained}
@@ -122,8 +120,7 @@ def plans(visitor: Annotator, body: Planning) -> Response:
     kept = _kept(visitor, body.story)
     now = _fitted(_desk(kept))[0]
     ask = desk.ask_plan(now, explained=_explained(kept))
-    found = desk.plans(now, _answered(lambda: _author(visitor).answers(ask, temperature=body.temperature)))
-    return JSONResponse({"plans": found})
+    return JSONResponse({"plans": desk.plans(now, _answers(visitor, ask, body.temperature))})
 
 
 @router.post("/api/desk/write")
@@ -266,9 +263,9 @@ def _author(visitor: Visitor) -> Author:
     return Author(visitor.studio.settings.model)
 
 
-def _answered(ask: Callable[[], list[str]]) -> list[str]:
+def _answers(visitor: Visitor, ask: desk.Ask, temperature: float) -> list[str]:
     try:
-        return ask()
+        return _author(visitor).answers(ask, temperature=temperature)
     except httpx.HTTPError:
         raise Problem(502, "desk_model") from None
 

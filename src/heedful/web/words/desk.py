@@ -4,7 +4,7 @@ ENGLISH = {
     "desk_title": "Write",
     "desk_stories": "Your stories",
     "desk_new": "A new story",
-    "desk_new_note": "Begin from any of these. The panel holds what the story is made of; the model writes from it, and "
+    "desk_new_note": "Begin from any of these. The panel holds what the story is made of; the model writes from it and "
     "after each passage says what has changed.",
     "desk_name": "Title",
     "desk_premise": "Premise: what is wanted",
@@ -42,7 +42,7 @@ ENGLISH = {
     "desk_beginning": "Beginning",
     "desk_against": "Against the panel: {why}",
     "desk_no_plans": "The model gave no plan that can be read. Write your own.",
-    "desk_without_model": "The studio was started without a model: stories can be read and panels edited, not written on.",
+    "desk_without_model": "The studio runs without a model: stories can be read and panels edited, not written on.",
     "desk_field_people": "People",
     "desk_field_places": "Places",
     "desk_field_things": "Things",

@@ -1,0 +1,55 @@
+"""Plots of panels: what each field saves, and how diversity is bought with faithfulness. Files of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from heedful.report.plots import bars
+from heedful.report.style import COLOURS, MARKERS, alone, picture
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def nats(figures: Figures, kind: str = "last") -> str:
+    """Nats a passage that each field saves, largest first; `kind` is "last" or "alone"."""
+    found = {
+        name.split("/")[1]: f
+        for name, f in figures.items()
+        if name.startswith("nats/") and name.endswith(kind)
+    }
+    rows = [
+        (name.replace("_", " "), max(0.0, f["value"]), f"{f['value']:.2f} [{f['low']:.2f}, {f['high']:.2f}]")
+        for name, f in sorted(found.items(), key=lambda item: -item[1]["value"])
+    ]
+    return alone(bars(f"nats {kind}", rows, "Nats a passage that each field of the panel saves"))
+
+
+def losses(figures: Figures) -> str:
+    """Held-out nats a token of the same passages under each context."""
+    found = {name.partition("/")[0]: f for name, f in figures.items() if name.endswith("/loss")}
+    rows = [
+        (name, f["value"], f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]") for name, f in found.items()
+    ]
+    return alone(bars("panel losses", rows, "Held-out loss of the same passages under each context"))
+
+
+def curve(points: Sequence[Mapping[str, Any]]) -> str:
+    """Faithfulness to the plan (up) against diversity (right), for heat on the plan and for heat on the prose."""
+    roles = {"plan": "rl", "prose": "prefer"}
+
+    def draw(axes: Axes) -> None:
+        for where, role in roles.items():
+            row = [p for p in points if p["where"] == where]
+            x = [p["diversity"]["value"] for p in row]
+            y = [p["faithfulness"]["value"] for p in row]
+            axes.plot(x, y, MARKERS[role] + "-", color=COLOURS[role], label=f"temperature on the {where}")
+            for p, a, b in zip(row, x, y, strict=True):
+                axes.annotate(f"{p['temperature']:g}", (a, b), xytext=(4, 4), textcoords="offset points")
+        axes.set_xlabel("diversity of passages")
+        axes.set_title("faithfulness to the plan", loc="left", fontsize=11)
+        axes.set_xlim(-0.05, 1.05)
+        axes.set_ylim(0, 1.08)
+        axes.legend(frameon=False, loc="lower left")
+
+    return alone(picture("panel curve", 260, draw, "Diversity against faithfulness", width=420))

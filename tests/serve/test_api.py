@@ -89,7 +89,10 @@ def test_the_prompt_is_rendered_by_the_models_template_with_condition_and_panel_
 ) -> None:
     reply = ask(
         server,
-        messages=[{"role": "developer", "content": "end"}, {"role": "user", "content": [{"type": "text", "text": "the"}]}],
+        messages=[
+            {"role": "developer", "content": "end"},
+            {"role": "user", "content": [{"type": "text", "text": "the"}]},
+        ],
         condition="good",
         panel=[{"title": "Cat", "text": "sat"}, {"text": "mat"}],
         return_token_ids=True,

@@ -14,6 +14,7 @@ from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.reduction import Reduction, informative, reduced
 from heedful.engine.reward_model import RewardModel
+from heedful.engine.reward_server import ServerReward
 from heedful.engine.sample import Sample, Sampling
 from heedful.engine.score import sequence_columns
 from heedful.losses import advantage, kl
@@ -114,7 +115,7 @@ class Rollouts:
     model: Any
     policy: Policy
     reference: Any
-    reward: RewardModel
+    reward: RewardModel | ServerReward
     prompts: Sequence[Prompt]
     settings: RolloutSettings
     kl_coef: float

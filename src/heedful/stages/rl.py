@@ -12,14 +12,18 @@ from torch import nn
 from heedful.data import atomic
 from heedful.data.formats import read_prompts
 from heedful.engine.checkpoint import Checkpoint
+from heedful.engine.endpoint import is_address
 from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.published import PublishedSampler
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.reduction import Reduction
 from heedful.engine.reward_model import RewardModel
+from heedful.engine.reward_server import ServerReward
 from heedful.engine.rollout import Estimator, Rollouts, RolloutSettings
+from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.train import new_optimizer
@@ -41,7 +45,8 @@ class RlConfig(StageConfig):
     """`model` is the policy to start from and the reference, `reward` the reward model, `prompts` a file.
 
     `advantage` gae needs a critic, group compares the answers to a prompt with one another. `kl_coef` penalises the
-    distance from the reference in the reward, `beta` in the loss.
+    distance from the reference in the reward, `beta` in the loss. `reward` may be the address of a server,
+    http://host:8000/v1; so may `sampler`, which then draws the answers from the weights that are put into `publish`.
     """
 
     model: str
@@ -78,6 +83,14 @@ class RlConfig(StageConfig):
     slots: int = Field(64, gt=0)
     precision: Precision = "fp32"
     gradient_checkpointing: bool = False
+    sampler: str | None = None
+    publish: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_server_is_told_of_new_weights(self) -> Self:
+        if (self.sampler is None) != (self.publish is None):
+            raise ValueError("sampler=http://...#NAME and publish=FOLDER go together: give both or neither")
+        return self
 
     @model_validator(mode="after")
     def _no_mini_batch_is_empty(self) -> Self:
@@ -104,14 +117,14 @@ def main(config: RlConfig) -> dict[str, Any]:
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
-    reward = RewardModel.load(config.reward)
+    reward = scorer(config.reward)
     weights = dtype(config.precision)
     actor = hub.load_model(config.model, dtype=weights)
     model = ActorCritic(actor, critic(config)) if config.advantage == "gae" else actor
     reference = hub.load_model(config.model, dtype=weights)
     for part in (model, reference):
         use_packed_attention(part)
-    policy = Policy(actor, tokenizer)
+    policy = Policy(actor, tokenizer, elsewhere(config, actor, tokenizer))
     rollouts = Rollouts(
         model=model,
         policy=policy,
@@ -137,9 +150,21 @@ def line(result: dict[str, Any]) -> str:
     return f"{result['episodes']} episodes, reward {result['reward']:+.2f}, KL {result['kl']:.1f} nats"
 
 
+def scorer(source: str) -> RewardModel | ServerReward:
+    """A reward model in this process, or behind an address."""
+    return ServerReward.at(source) if is_address(source) else RewardModel.load(source)
+
+
+def elsewhere(config: RlConfig, actor: Any, tokenizer: Any) -> Sampler | None:
+    """The server that draws the answers, if one does."""
+    if config.sampler is None or config.publish is None:
+        return None
+    return PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+
+
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
-    if hub.same_vocabulary(config.model, config.reward):
+    if not is_address(config.reward) and hub.same_vocabulary(config.model, config.reward):
         return hub.value_model(hub.load_scorer(config.reward, dtype=dtype(config.precision)))
     return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
 

@@ -102,15 +102,17 @@ def test_a_fault_in_mid_stream_is_an_api_error(
 def test_a_server_that_is_killed_in_mid_stream_is_a_connection_error(
     models: dict[str, str], tmp_path: Path
 ) -> None:
-    with live.process(tmp_path, models["tiny"]) as (url, server):
-        with openai.OpenAI(base_url=f"{url}/v1", api_key=live.KEY, max_retries=0) as client:
-            stream = client.chat.completions.create(
-                model="tiny", messages=MESSAGES, max_tokens=400, stream=True, logit_bias={"2": -100}
-            )
-            next(iter(stream))
-            server.kill()
-            with pytest.raises((openai.APIError, *live.BROKEN)):
-                list(stream)
+    with (
+        live.process(tmp_path, models["tiny"]) as (url, server),
+        openai.OpenAI(base_url=f"{url}/v1", api_key=live.KEY, max_retries=0) as client,
+    ):
+        stream = client.chat.completions.create(
+            model="tiny", messages=MESSAGES, max_tokens=400, stream=True, logit_bias={"2": -100}
+        )
+        next(iter(stream))
+        server.kill()
+        with pytest.raises((openai.APIError, *live.BROKEN)):
+            list(stream)
 
 
 @pytest.mark.slow

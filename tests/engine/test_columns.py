@@ -32,8 +32,8 @@ def test_labels_and_pairs_stand_where_their_sequences_do() -> None:
     packed = collate(judged())
     assert packed.columns["rating"].tolist() == [7, 3, 4, 2, 6, 1]
     assert packed.group.tolist() == [0, 0, 1, 2, 2, 2]
-    assert packed.columns["strength"].tolist() == [3, 1, 2]
-    assert packed.columns["probability"].tolist() == pytest.approx([0.9, 1, 1])
+    assert packed.strength.tolist() == [3, 1, 2]
+    assert packed.probability.tolist() == pytest.approx([0.9, 1, 1])
     assert packed.chosen.tolist() == [0, 4, 4]
     assert packed.rejected.tolist() == [1, 3, 5]
 

@@ -94,8 +94,9 @@ class Packed:
     ids, positions [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n
     itself stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
     sequence's last token; group [S]: which group each sequence belongs to; chosen, rejected [P]: sequence numbers;
-    columns: name -> [N], [S] or [P]; weights: unit -> [N], [S], [P] or [G]; absent: unit -> the weight of what a
-    loss is divided by though it is not in the row, since it is known to add nothing to the sum.
+    strength, probability [P]: of the preference; columns: name -> [N] or [S]; weights: unit -> [N], [S], [P] or [G];
+    absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is known to add
+    nothing to the sum.
     """
 
     ids: Tensor
@@ -109,6 +110,8 @@ class Packed:
     group: Tensor
     chosen: Tensor
     rejected: Tensor
+    strength: Tensor
+    probability: Tensor
     columns: dict[str, Tensor]
     weights: dict[Unit, Tensor]
     absent: dict[Unit, float] = field(default_factory=dict)
@@ -186,8 +189,6 @@ def collate(trees: Sequence[Tree]) -> Packed:
         "group": torch.tensor([t.weight for t in trees]),
     }
     told = {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()}
-    for name in ("strength", "probability"):
-        told[name] = torch.tensor([getattr(p, name) for p in pairs], dtype=torch.float32)
     return Packed(
         ids=torch.from_numpy(np.concatenate(ids)),
         positions=layout.positions,
@@ -200,6 +201,8 @@ def collate(trees: Sequence[Tree]) -> Packed:
         group=torch.repeat_interleave(torch.arange(len(trees)), torch.tensor(members)),
         chosen=torch.tensor([p.chosen for p in pairs], dtype=torch.long),
         rejected=torch.tensor([p.rejected for p in pairs], dtype=torch.long),
+        strength=torch.tensor([p.strength for p in pairs], dtype=torch.float32),
+        probability=torch.tensor([p.probability for p in pairs], dtype=torch.float32),
         columns=told
         | {name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
         weights=weights,

@@ -133,7 +133,7 @@ def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str,
     wanted = set(names)
     quantities = {bind.quantity(n) for n in wanted}
     policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
-    values = dict(packed.columns)
+    values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
     if quantities & {"logp", "entropy"}:
         values |= token_columns(policy, packed, entropy="entropy" in quantities)
     if "value" in quantities:

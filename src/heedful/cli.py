@@ -78,6 +78,8 @@ def _stage(verb: str) -> Any:
         from heedful import loop as loop_module
         from heedful import recipes, settings
 
+        if verb == "feedback" and _done_as_feedback_verb(recipe, words or []):
+            return
         stage = import_module(f"heedful.stages.{verb}")
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
@@ -101,11 +103,22 @@ def _stage(verb: str) -> Any:
     return command
 
 
+def _done_as_feedback_verb(first: str, words: list[str]) -> bool:
+    """`heedful feedback export ...` and the like, which work on a store and need no model."""
+    from heedful import feedback_verbs
+
+    verb = feedback_verbs.find(first)
+    if verb is not None:
+        typer.echo(feedback_verbs.run(verb, words))
+    return verb is not None
+
+
 HELP = {
     "tokenizer": "Train a byte-level BPE tokenizer on text.",
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
-    "feedback": "Sample answers and have them judged; store every judgement.",
+    "feedback": "Sample answers and have them judged; or stats, annotators, export, import, backup, restore, pause, "
+    "resume, forget-annotator on a store.",
     "reward": "Train a reward model on comparisons.",
     "rl": "Improve the policy by PPO or GRPO against the reward model.",
     "prefer": "Improve the policy by DPO on comparisons.",

@@ -142,7 +142,7 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
 def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, policy: str) -> Path:
     """The preferences to learn from: the files that were given and every round's judgements so far."""
     sources = [inputs.preferences] if inputs.preferences else []
-    if inputs.judge:
+    if inputs.judge or _asks_people(config):
         store = config.store or str(config.output / "feedback.db")
         given = {
             "model": policy,
@@ -150,6 +150,7 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
             "store": store,
             "judge": inputs.judge,
             "round": number,
+            "reward_models": _earlier_reward_models(config, number),
         }
         _stage(config, "feedback", folder / "feedback", given)
         sources += [
@@ -160,6 +161,18 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
     merged = folder / "preferences.jsonl"
     formats.write_preferences(merged, (p for s in sources for p in formats.read_preferences(s)))
     return merged
+
+
+def _asks_people(config: LoopConfig) -> bool:
+    return config.feedback.get("source") == "studio"
+
+
+def _earlier_reward_models(config: LoopConfig, number: int) -> list[Path]:
+    """What may disagree about new answers: the reward models of the rounds so far, where that is asked for."""
+    studio = config.feedback.get("studio", {})
+    if not _asks_people(config) or studio.get("choice") != "disagreement":
+        return []
+    return [config.output / f"round-{r}" / "reward" / "model" for r in range(1, number)]
 
 
 def _from_world(config: LoopConfig) -> Inputs:
@@ -204,9 +217,10 @@ def _check(config: LoopConfig) -> None:
         raise UserError(
             "loop needs dialogues to fine-tune on: add data=FILE or preferences=FILE, or skip=[sft]"
         )
-    if not (config.judge or config.preferences):
+    if not (config.judge or config.preferences or _asks_people(config)):
         raise UserError(
-            "there is nothing to learn preferences from: give preferences=FILE, judge=..., or both"
+            "there is nothing to learn preferences from: give preferences=FILE, judge=..., "
+            "or feedback.source=studio"
         )
     hub.load_tokenizer(config.model)
     hub.read_config(config.model)

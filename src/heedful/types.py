@@ -68,13 +68,17 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One annotator's order of the answers to a prompt: best first, tied answers in one inner tuple."""
+    """One annotator's order of the answers to a prompt: best first, tied answers in one inner tuple.
+
+    `shown` is the order in which the annotator met them, where it was recorded.
+    """
 
     prompt_id: str
     annotator: str
     order: tuple[tuple[str, ...], ...]
     criterion: str = "overall"
     seconds: float = 0.0
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,111 @@ class Comparison:
     annotator: str
     preference: int
     criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepAlternative:
+    """Another text for one step (counted from 0) of an answer: 1 good, 0 neutral, -1 bad, None unrated.
+
+    `written` is True if the annotator wrote it, `chosen` if the solution goes on with it.
+    """
+
+    step: int
+    text: str
+    rating: int | None = None
+    written: bool = False
+    chosen: bool = False
+
+
+FinishReason = Literal["solution", "found_error", "give_up", "bad_problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepLabels:
+    """One annotator's labels of an answer's steps, in order: 1 good, 0 neutral, -1 bad.
+
+    Labelling stops at the first bad step (Lightman et al. 2023, arXiv 2305.20050); `steps` are the texts that
+    were labelled, `finish_reason` says how it ended.
+    """
+
+    prompt_id: str
+    answer_id: str
+    annotator: str
+    steps: tuple[str, ...]
+    labels: tuple[int, ...]
+    finish_reason: FinishReason
+    alternatives: tuple[StepAlternative, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """An answer that an annotator wrote; `answer_id` is given by the store."""
+
+    prompt_id: str
+    annotator: str
+    text: str
+    answer_id: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The answer `original` edited into a better one, which the store names `answer_id`."""
+
+    prompt_id: str
+    annotator: str
+    original: str
+    text: str
+    answer_id: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What an annotator says in words about a prompt, or about one of its answers."""
+
+    prompt_id: str
+    annotator: str
+    text: str
+    answer_id: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRating:
+    """A mark from 1 to 7 for a panel: an answer whose text is the panel's JSON."""
+
+    prompt_id: str
+    panel_id: str
+    annotator: str
+    score: int
+    criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PanelComparison:
+    """A choice between two panels; `preference` as in `Comparison`."""
+
+    prompt_id: str
+    first: str
+    second: str
+    annotator: str
+    preference: int
+    criterion: str = "overall"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChoice:
+    """Which of several plans (answers by id, as shown) should be carried out; None means none of them."""
+
+    prompt_id: str
+    annotator: str
+    options: tuple[str, ...]
+    chosen: str | None
     seconds: float = 0.0
 
 

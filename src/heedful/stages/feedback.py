@@ -1,11 +1,12 @@
 """A policy -> judgements: sample answers, let qualified annotators judge them, store every judgement."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from heedful.data import formats
 from heedful.data.packing import shuffled
@@ -16,23 +17,58 @@ from heedful.data.store.store import Store
 from heedful.engine import terminal
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
+from heedful.engine.reward_model import RewardModel
 from heedful.engine.sample import Sampling
 from heedful.engine.sampler import Sampler
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
+from heedful.people import labels, rounds
+from heedful.people.queue import Queue
+from heedful.people.records import BatchSettings, Progress, Stop
 from heedful.stats.qualify import qualify
 from heedful.tasks.judge import judge_code
 from heedful.tasks.people import FunctionAnnotator, gold_items, people
 from heedful.types import Answer, Comparison, Prompt
 
 
+class Studio(BaseModel):
+    """What people are asked, and when they have been asked enough; the first stop rule that is met closes the round.
+
+    `link` is where the studio is served; `poll_seconds` how often the store is looked at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: Literal["rank", "compare"] = "rank"
+    criteria: tuple[str, ...] = ("overall",)
+    instructions: str = ""
+    qualified: bool = False
+    gold_rate: float = Field(0.0, ge=0, le=0.5)
+    choice: Literal["random", "disagreement"] = "random"
+    lease_seconds: float = Field(1800.0, ge=10)
+    judgements: int | None = Field(None, gt=0)
+    agreement: float | None = Field(None, gt=0, le=1)
+    at_least: int = Field(50, gt=0)
+    budget_seconds: float | None = Field(None, gt=0)
+    aggregate: Literal["none", "majority", "dawid_skene", "bradley_terry"] = "none"
+    link: str = "http://127.0.0.1:8420/"
+    poll_seconds: float = Field(2.0, gt=0)
+
+
 class FeedbackConfig(StageConfig):
-    """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL."""
+    """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL.
+
+    `source` is `judge` (a judge function, or the world's simulated people) or `studio`: people answer there, and
+    the stage waits for them. `reward_models` say by their disagreement what to ask first.
+    """
 
     model: str
     prompts: Path
     store: str
-    judge: str
+    source: Literal["judge", "studio"] = "judge"
+    judge: str | None = None
+    studio: Studio = Field(default_factory=lambda: Studio.model_validate({}))
+    reward_models: tuple[Path, ...] = ()
     round: int = Field(1, ge=1)
     max_prompts: int = Field(1000, gt=1)
     answers_per_prompt: int = Field(4, ge=2, le=9)
@@ -52,23 +88,121 @@ Candidates = list[tuple[Prompt, list[Answer]]]
 
 def main(config: FeedbackConfig) -> dict[str, Any]:
     """Collect a round of judgements; write them as `output`/preferences.jsonl too."""
+    if config.source == "judge" and config.judge is None:
+        raise UserError("feedback needs judge: add judge=world or judge=file.py:function, or source=studio")
     inputs: Inputs = {
         "model": config.model,
         "prompts": config.prompts,
-        "judge_code": judge_code(config.judge),
+        "judge_code": judge_code(config.judge) if config.judge else None,
+        **{f"reward_models.{number}": path for number, path in enumerate(config.reward_models)},
     }
     stage = Stage("feedback", config, inputs)
     if (done := stage.finished()) is not None:
         return done
+    return _from_people(config, stage) if config.source == "studio" else _from_judge(config, stage)
+
+
+def _from_people(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
+    """Put the round to people, wait until they are done, and go on with what they said."""
+    with Store.open(config.store) as store:
+        queue, batch = Queue(store), batch_id(config, stage)
+        if not rounds.known(queue, batch):
+            policy = Policy.load(config.model)
+            candidates = sampled(config, policy, asked(config, policy))
+            del policy
+            scores = [
+                RewardModel.load(path).scores(
+                    [p for p, _ in candidates], [[a.text for a in r] for _, r in candidates]
+                )
+                for path in config.reward_models
+            ]
+            stage.begin()
+            _add(store, config, candidates)
+            rounds.put(queue, batch, f"round {config.round}", batch_settings(config), candidates, scores)
+        else:
+            stage.begin()
+        progress = _wait(config, queue, batch)
+        events, by = rounds.judged(store, batch)
+        exchange.export_preferences(store, stage.folder / "judgements.jsonl", batch=batch)
+        chosen = labels.aggregated(store, events, config.studio.aggregate)
+        answers = {name for event in events for name in labels.judged_answers(event)}
+    if not chosen:
+        raise UserError("people found nothing better than anything else, so there is nothing to learn from")
+    formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+    counts = Counter(event.kind for event in events)
+    return stage.finish(
+        prompts=progress.tasks,
+        answers=len(answers),
+        annotators=len(progress.annotators),
+        qualified=len(by),
+        ratings=counts["rating"],
+        rankings=counts["ranking"],
+        comparisons=counts["comparison"],
+        pairs=len(chosen),
+        batch=batch,
+        stopped=progress.reason,
+    )
+
+
+def batch_id(config: FeedbackConfig, stage: Stage) -> str:
+    """The same settings and inputs give the same batch, so that a killed stage finds it again."""
+    shown = config.studio.model_dump(mode="json", exclude={"link", "poll_seconds"})
+    identity = {**stage.identity, "config": {**stage.identity["config"], "studio": shown}}
+    return f"round-{config.round}-{key(json.dumps(identity, sort_keys=True)):016x}"
+
+
+def batch_settings(config: FeedbackConfig) -> BatchSettings:
+    """What the round's batch asks."""
+    given = config.studio
+    return BatchSettings(
+        question=given.question,
+        criteria=given.criteria,
+        instructions=given.instructions,
+        overlap=config.overlap,
+        gold_rate=given.gold_rate,
+        lease_seconds=given.lease_seconds,
+        round=config.round,
+        choice=given.choice,
+        seed=config.seed,
+        qualified=given.qualified,
+        cutoff=config.cutoff,
+        stop=Stop(given.judgements, given.agreement, given.at_least, given.budget_seconds),
+    )
+
+
+def _wait(config: FeedbackConfig, queue: Queue, batch: str) -> Progress:
+    """Say where people find the questions, then look until their batch is closed."""
+    wanted = queue.progress(batch)
+    if not wanted.finished:
+        terminal.say(
+            f"feedback   {wanted.tasks} questions wait for people at {config.studio.link} "
+            f"(heedful studio store={config.store}); this goes on by itself when they are done"
+        )
+    with terminal.progress("people", wanted.wanted) as advance:
+        return rounds.wait(
+            queue,
+            batch,
+            every=config.studio.poll_seconds,
+            tell=lambda now: advance(now.done, f"{len(now.annotators)} annotators"),
+        )
+
+
+def _add(store: Store, config: FeedbackConfig, candidates: Candidates) -> None:
+    store.add_prompts((p for p, _ in candidates), round=config.round)
+    sampling = {"temperature": config.temperature, "max_completion_length": config.max_completion_length}
+    store.add_answers((a for _, row in candidates for a in row), round=config.round, sampling=sampling)
+
+
+def _from_judge(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
+    """Have simulated people or a judge function judge the round."""
+    assert config.judge is not None
     crew = people(config.judge, config.annotators, seed=config.seed)
     policy = Policy.load(config.model)
     prompts = asked(config, policy)
     with Store.open(config.store) as store:
         candidates = sampled(config, policy, prompts)
         stage.begin()
-        store.add_prompts((p for p, _ in candidates), round=config.round)
-        sampling = {"temperature": config.temperature, "max_completion_length": config.max_completion_length}
-        store.add_answers((a for _, row in candidates for a in row), round=config.round, sampling=sampling)
+        _add(store, config, candidates)
         qualified = qualified_names(store, config, crew, candidates)
         working = [a for a in crew if a.name in qualified]
         events: list[records.Event] = []

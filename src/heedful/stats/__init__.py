@@ -9,6 +9,7 @@ from heedful.stats.agreement import (
     percent_agreement,
     vote_agreement,
 )
+from heedful.stats.blocks import block_sums, bootstrap_sums
 from heedful.stats.calibration import (
     Bin,
     accuracy,
@@ -17,6 +18,7 @@ from heedful.stats.calibration import (
     calibration_curve,
     expected_calibration_error,
 )
+from heedful.stats.coded import Agreement, Coded, agreement
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import (
     PairedDifference,
@@ -28,12 +30,24 @@ from heedful.stats.intervals import (
     win_rate,
 )
 from heedful.stats.labels import Label, Labels, count_table, encode, latest, matrix_labels, scores, votes
-from heedful.stats.qualify import Qualification, qualify
-from heedful.stats.strength import BradleyTerry, bradley_terry, elo, elo_points, win_table
+from heedful.stats.qualify import Qualification, qualify, verdict
+from heedful.stats.strength import (
+    Adjusted,
+    BradleyTerry,
+    bradley_terry,
+    bradley_terry_adjusted,
+    clustered_covariance,
+    elo,
+    elo_points,
+    win_table,
+)
 
 __all__ = [
+    "Adjusted",
+    "Agreement",
     "Bin",
     "BradleyTerry",
+    "Coded",
     "DawidSkene",
     "Estimate",
     "Label",
@@ -43,11 +57,16 @@ __all__ = [
     "Qualification",
     "WinRate",
     "accuracy",
+    "agreement",
     "auc",
+    "block_sums",
     "bootstrap",
+    "bootstrap_sums",
     "bradley_terry",
+    "bradley_terry_adjusted",
     "brier",
     "calibration_curve",
+    "clustered_covariance",
     "cohen_kappa",
     "count_table",
     "dawid_skene",
@@ -66,6 +85,7 @@ __all__ = [
     "percent_agreement",
     "qualify",
     "scores",
+    "verdict",
     "vote_agreement",
     "votes",
     "wilson",

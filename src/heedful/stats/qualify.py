@@ -46,14 +46,21 @@ def qualify(
         if item in gold:
             judged.append(value == gold[item])
     return [
-        _verdict(annotator, sum(judged), len(judged), cutoff, at_least, confidence)
+        verdict(annotator, sum(judged), len(judged), cutoff=cutoff, at_least=at_least, confidence=confidence)
         for annotator, judged in matches.items()
     ]
 
 
-def _verdict(
-    annotator: Hashable, right: int, n: int, cutoff: float, at_least: int, confidence: float
+def verdict(
+    annotator: Hashable,
+    right: float,
+    n: int,
+    *,
+    cutoff: float = 0.75,
+    at_least: int = 10,
+    confidence: float = 0.95,
 ) -> Qualification:
+    """Judge one annotator who agreed with `right` of `n` gold items; an item may be agreed with in part."""
     found = wilson(right, n, confidence=confidence)
     if found.value is None or found.low is None or found.high is None or n < at_least:
         reason = f"judged {n} gold items, {at_least} are needed"
@@ -61,7 +68,7 @@ def _verdict(
     qualified = found.value >= cutoff
     borderline = found.low < cutoff <= found.high
     reason = (
-        f"agreed with {right} of {n} gold items: {found.value:.0%}, {'at least' if qualified else 'below'} "
+        f"agreed with {right:.4g} of {n} gold items: {found.value:.0%}, {'at least' if qualified else 'below'} "
         f"{cutoff:.0%}{' (borderline)' if borderline else ''}"
     )
     return Qualification(annotator, found, qualified, borderline, reason)

@@ -63,6 +63,102 @@ def bradley_terry(
     return _newton(i, j, counts, players, davidson, ridge)
 
 
+def clustered_covariance(fit: BradleyTerry, wins: ArrayLike, ties: ArrayLike) -> Floats:
+    """The covariance of the strengths where games hang together: tables are clusters x players x players.
+
+    The sandwich H⁻¹ (C/(C-1) sum_c g_c g_c') H⁻¹ (Liang & Zeger 1986, Biometrika 73:13-22), with g_c the
+    gradient of a cluster's log-likelihood at the fit, and H its curvature in all. For few players: it is dense.
+    """
+    if fit.strength is None:
+        raise ValueError("the fit has no strengths")
+    won = np.asarray(wins, dtype=np.float64)
+    tied = np.asarray(ties, dtype=np.float64)
+    clusters, players = won.shape[:2]
+    if fit.tie == 0:
+        won = won + (tied + tied.transpose(0, 2, 1)) / 2
+        tied = np.zeros_like(tied)
+    gradient = np.zeros((clusters, players + 1))
+    curvature = np.zeros((players + 1, players + 1))
+    for i, j in zip(*np.triu_indices(players, 1), strict=True):
+        counts = np.stack([won[:, i, j], won[:, j, i], tied[:, i, j] + tied[:, j, i]], axis=1)
+        features = np.zeros((3, players + 1))
+        features[0, i] = features[1, j] = features[2, players] = 1
+        features[2, [i, j]] = 0.5
+        share = np.exp(features[:, :players] @ fit.strength) * np.array([1, 1, fit.tie])
+        share /= share.sum()
+        apart = features - share @ features
+        gradient += counts @ apart
+        curvature += counts.sum() * (apart.T * share) @ apart
+    if fit.tie == 0:
+        gradient, curvature = gradient[:, :players], curvature[:players, :players]
+    # Moving all strengths alike changes nothing, hence the pseudo-inverse.
+    inverse = np.linalg.pinv(curvature, hermitian=True)
+    found = inverse @ (gradient.T @ gradient) @ inverse * clusters / max(clusters - 1, 1)
+    centre = np.eye(players) - 1 / players
+    return np.asarray(centre @ found[:players, :players] @ centre)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """Strengths at equal covariate, in nats with mean 0, and what a unit of the covariate adds to the logit.
+
+    None with a `reason` where they do not exist.
+    """
+
+    strength: Floats | None
+    error: Floats | None
+    effect: float | None
+    effect_error: float | None
+    reason: str = ""
+
+
+def bradley_terry_adjusted(
+    first: ArrayLike, second: ArrayLike, score: ArrayLike, covariate: ArrayLike, players: int
+) -> Adjusted:
+    """Fit logit P(first beats second) = strength difference + effect * covariate, by Newton's method.
+
+    `score` is 1, 0, or 0.5 for a tie; `covariate` belongs to the first minus the second, such as a difference of
+    lengths (Dubois et al. 2024, arXiv 2404.04475: length-controlled win rates). Games with the same players
+    and covariate are fitted as one row with counts, so few distinct covariates make it fast.
+    """
+    i, j = np.asarray(first, dtype=np.intp), np.asarray(second, dtype=np.intp)
+    x, y = np.asarray(covariate, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    beaten = np.zeros((players, players))
+    np.add.at(beaten, (i, j), y)
+    np.add.at(beaten, (j, i), 1 - y)
+    if reason := _no_maximum(beaten):
+        return Adjusted(None, None, None, None, reason)
+    rows, place = np.unique(np.stack([i, j, x], axis=1), axis=0, return_inverse=True)
+    n, won = np.bincount(place), np.bincount(place, weights=y)
+    design = np.zeros((len(rows), players + 1))
+    design[np.arange(len(rows)), rows[:, 0].astype(np.intp)] += 1
+    design[np.arange(len(rows)), rows[:, 1].astype(np.intp)] -= 1
+    design[:, players] = rows[:, 2]
+    if np.linalg.matrix_rank(design) < players:
+        return Adjusted(None, None, None, None, "the covariate cannot be told from who is who")
+    alike = np.zeros((players + 1, players + 1))
+    alike[:players, :players] = 1 / players
+    beta = np.zeros(players + 1)
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-(design @ beta)))
+        inverse = np.linalg.inv((design * (n * p * (1 - p))[:, None]).T @ design + alike)
+        step = inverse @ (design.T @ (won - n * p))
+        # Beyond a few nats the curve is flat, and a full step could leave it.
+        beta = beta + step / max(1.0, float(np.abs(step).max()) / 2)
+        if np.abs(beta).max() > 30:
+            return Adjusted(None, None, None, None, "the covariate alone decides every game")
+        if np.abs(step).max() < 1e-10:
+            break
+    centre = np.eye(players) - alike[:players, :players]
+    covariance = centre @ inverse[:players, :players] @ centre
+    return Adjusted(
+        centre @ beta[:players],
+        np.sqrt(np.diag(covariance)),
+        float(beta[players]),
+        float(np.sqrt(inverse[players, players])),
+    )
+
+
 def win_table(pairs: Iterable[tuple[int, int]], players: int) -> Floats:
     """Count (winner, loser) pairs of player numbers: winners x losers."""
     found = np.asarray(list(pairs), dtype=np.intp).reshape(-1, 2)

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 
-from heedful.data.store import schema
+from heedful.data.store import migrate, schema
+from heedful.data.store.tables import metadata
 from heedful.errors import UserError
 
 _READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -169,12 +170,16 @@ def _check_tables(engine: Engine, *, create: bool) -> None:
         _create(engine)
     with transaction(engine, write=False) as connection:
         _check_names(engine, set(inspect(connection).get_table_names()))
-        found = connection.execute(select(func.max(schema.version.c.version))).scalar_one()
-        if found is None or found > schema.VERSION:
+        found = migrate.version_of(connection)
+        if not 0 < found <= schema.VERSION:
             raise UserError(
-                f"{_name(engine.url)} was written by a newer heedful (store version {found}, this one knows "
-                f"{schema.VERSION}): upgrade heedful to open it."
+                f"{_name(engine.url)} was written by a newer heedful (store version {found or None}, this one "
+                f"knows {schema.VERSION}): upgrade heedful to open it."
             )
+    if found < schema.VERSION:
+        # Another process may be faster: what is to be done is asked again behind the lock.
+        with transaction(engine, write=True) as connection:
+            migrate.migrate(connection)
 
 
 def _create(engine: Engine) -> None:
@@ -182,7 +187,7 @@ def _create(engine: Engine) -> None:
         # Another process may have been faster.
         if inspect(connection).get_table_names():
             return
-        schema.metadata.create_all(connection, checkfirst=False)
+        metadata.create_all(connection, checkfirst=False)
         for statement in schema.BEYOND_TABLES[engine.dialect.name]:
             connection.exec_driver_sql(statement)
         now = int(time.time() * 1000)

@@ -9,7 +9,7 @@ from heedful.data.store import items, queries
 from heedful.data.store.judgements import decode
 from heedful.data.store.records import Event, Judgement, Where
 from heedful.data.store.store import Store
-from heedful.types import Comparison, Message, Preference, Ranking
+from heedful.types import Comparison, Edit, Message, Preference, Ranking
 
 
 def pairs(rankings: Iterable[Ranking]) -> Iterator[Comparison]:
@@ -56,9 +56,12 @@ def spelled_out(
 
 
 def told(judgement: Judgement) -> list[Comparison]:
-    """Return the pairs that a comparison or a ranking tells apart, the better answer first."""
+    """Return the pairs that a comparison, a ranking or an edit tells apart, the better answer first."""
     if isinstance(judgement, Ranking):
         return list(pairs([judgement]))
+    if isinstance(judgement, Edit):
+        first, second = judgement.answer_id, judgement.original
+        return [Comparison(judgement.prompt_id, first, second, judgement.annotator, 1)]
     if not isinstance(judgement, Comparison) or judgement.preference == 0:
         return []
     if judgement.preference > 0:

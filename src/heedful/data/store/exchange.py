@@ -158,6 +158,7 @@ def _pair_lines(event: Event, prompts: dict[str, Record], answers: dict[str, Rec
             # A comparison is restored by the side that was shown first, a ranking by its whole order.
             "shown_first": shown_first,
             "order": event.payload.get("order"),
+            **({"payload": dict(event.payload)} if event.kind == "edit" or "shown" in event.payload else {}),
             **_event_columns(event),
         }
         for pair in told(judgement)
@@ -165,6 +166,8 @@ def _pair_lines(event: Event, prompts: dict[str, Record], answers: dict[str, Rec
 
 
 def _from_pair(line: Record) -> Record:
+    if "payload" in line:
+        return line
     if line["kind"] == "ranking":
         return line | {"payload": {"order": line["order"]}}
     first, second, sign = line["chosen_id"], line["rejected_id"], 1

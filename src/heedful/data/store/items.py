@@ -40,7 +40,10 @@ def put_answers(
     connection: Connection, answers: Iterable[Answer], round_: int, sampling: Mapping[str, Any]
 ) -> int:
     """Add the answers that are not there yet, and return how many."""
-    rows = [{**asdict(answer), "round": round_, "sampling": dict(sampling)} for answer in answers]
+    rows: list[Row] = [
+        {**asdict(answer), "round": round_, "sampling": dict(sampling), "length": len(answer.text)}
+        for answer in answers
+    ]
     for row in rows:
         check_name(row["id"], "An answer's id")
         check_name(row["policy"], "An answer's policy", empty=True)
@@ -90,7 +93,9 @@ def get_answers(
 
 def get_annotators(connection: Connection) -> Iterator[Annotator]:
     """Yield the annotators by name."""
-    for row in connection.execute(select(schema.annotators).order_by(schema.annotators.c.name)):
+    table = schema.annotators
+    columns = [table.c[name] for name in Annotator.__slots__]
+    for row in connection.execute(select(*columns).order_by(table.c.name)):
         yield Annotator(**row._asdict())
 
 

@@ -2,25 +2,51 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 from uuid import UUID, uuid5
 
+from heedful.data.store import rules
 from heedful.data.store.records import Event, Flag, Judgement, Kind, Skip
+from heedful.data.store.rules import check_name
 from heedful.errors import UserError
-from heedful.types import Comparison, Ranking, Rating
+from heedful.types import (
+    Comment,
+    Comparison,
+    Demonstration,
+    Edit,
+    PanelComparison,
+    PanelRating,
+    PlanChoice,
+    Ranking,
+    Rating,
+    StepAlternative,
+    StepLabels,
+)
 
-Rounds = dict[str, int]
-"""The answers to one prompt, each with its round."""
+__all__ = ["Draft", "Known", "as_event", "check_name", "decode", "draft", "event_id", "settle"]
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNSCALED = ("skip", "flag", "comment", "demonstration", "plan_choice")
+"""Kinds that judge by no criterion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of an answer: its round, its number, its length, and whether a person wrote it."""
+
+    round: int
+    seq: int
+    length: int
+    written: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before it has a number: what a judgement says, without what only the store knows."""
+    """An event before it has a number: what a judgement says, without what only the store knows.
+
+    `text` is an answer that comes into being with the judgement.
+    """
 
     kind: Kind
     annotator: str
@@ -30,37 +56,21 @@ class Draft:
     criterion: str
     payload: Mapping[str, Any]
     seconds: float
+    text: str | None = None
 
-
-def check_name(value: str, what: str, *, empty: bool = False) -> None:
-    """Raise a UserError unless `value` can be a key on every database: 1 to 200 printable characters."""
-    if not isinstance(value, str) or len(value) > 200 or not (value or empty) or _UNPRINTABLE.search(value):
-        raise UserError(f"{what} must be 1 to 200 printable characters, not {value!r:.80}.")
+    def named(self, uuid: UUID) -> "Draft":
+        """The draft with the id of the answer that it writes, which follows from the event's."""
+        if self.text is None:
+            return self
+        return replace(self, payload={**self.payload, "answer": f"{self.kind}-{uuid}"})
 
 
 def draft(judgement: Judgement) -> Draft:
     """Check what can be checked without the store, and return the event's content."""
-    question: tuple[str, ...]
-    match judgement:
-        case Rating():
-            kind, criterion, answers, payload = _rating(judgement)
-            question = (judgement.answer_id, criterion)
-        case Ranking():
-            kind, criterion, answers, payload = _ranking(judgement)
-            question = (judgement.prompt_id, criterion)
-        case Comparison():
-            kind, criterion, answers, payload = _comparison(judgement)
-            # The sides do not matter: the same pair, shown the other way round, is the same question.
-            question = (*sorted(answers), criterion)
-        case Skip():
-            kind, criterion, answers, payload = "skip", "", (), {"reason": judgement.reason}
-            question = (judgement.prompt_id,)
-        case Flag():
-            kind, criterion, answers, payload = _flag(judgement)
-            question = (judgement.prompt_id, judgement.answer_id or "", judgement.label)
+    (kind, criterion, answers, payload), question = _parts(judgement)
     if not (isinstance(judgement.seconds, int | float) and 0 <= judgement.seconds < math.inf):
         raise UserError(f"The seconds of a judgement must be 0 or more, not {judgement.seconds!r}.")
-    check_name(criterion, "A criterion", empty=kind in ("skip", "flag"))
+    check_name(criterion, "A criterion", empty=kind in UNSCALED)
     return Draft(
         kind=kind,
         annotator=judgement.annotator,
@@ -70,93 +80,115 @@ def draft(judgement: Judgement) -> Draft:
         criterion=criterion,
         payload=payload,
         seconds=float(judgement.seconds),
+        text=judgement.text if isinstance(judgement, Demonstration | Edit) else None,
     )
 
 
-_Parts = tuple[Kind, str, tuple[str, ...], dict[str, Any]]
+def _parts(judgement: Judgement) -> tuple[rules.Parts, tuple[str, ...]]:
+    """The content of a judgement, and the question that it answers."""
+    match judgement:
+        case Rating():
+            return rules.rating(judgement), (judgement.answer_id, judgement.criterion)
+        case PanelRating():
+            return rules.rating(judgement), (judgement.panel_id, judgement.criterion)
+        case Ranking():
+            return rules.ranking(judgement), (judgement.prompt_id, judgement.criterion)
+        case Comparison() | PanelComparison():
+            # The sides do not matter: the same pair, shown the other way round, is the same question.
+            pair = sorted((judgement.first, judgement.second))
+            return rules.comparison(judgement), (*pair, judgement.criterion)
+        case StepLabels():
+            return rules.steps(judgement), (judgement.answer_id,)
+        case Demonstration():
+            return rules.demonstration(judgement), (judgement.prompt_id,)
+        case Edit():
+            return rules.edit(judgement), (judgement.original,)
+        case Comment():
+            return rules.comment(judgement), (judgement.prompt_id, judgement.answer_id or "")
+        case PlanChoice():
+            return rules.plan_choice(judgement), tuple(sorted(judgement.options))
+        case Skip():
+            return ("skip", "", (), {"reason": judgement.reason}), (judgement.prompt_id,)
+        case Flag():
+            question = (judgement.prompt_id, judgement.answer_id or "", judgement.label)
+            return rules.flag(judgement), question
 
 
-def _rating(rating: Rating) -> _Parts:
-    if type(rating.score) is not int or not 1 <= rating.score <= 7:
-        raise UserError(f"A rating must be a whole number from 1 (worst) to 7 (best), not {rating.score!r}.")
-    payload = {"answer": rating.answer_id, "score": rating.score}
-    return "rating", rating.criterion, (rating.answer_id,), payload
-
-
-def _ranking(ranking: Ranking) -> _Parts:
-    answers = tuple(answer for tier in ranking.order for answer in tier)
-    if not answers or not all(ranking.order):
-        raise UserError(f"The ranking of prompt {ranking.prompt_id} has an empty place: leave it out.")
-    twice = sorted({answer for answer in answers if answers.count(answer) > 1})
-    if twice:
-        raise UserError(
-            f"The ranking of prompt {ranking.prompt_id} lists answer {twice[0]} twice: list each once."
-        )
-    return "ranking", ranking.criterion, answers, {"order": [list(tier) for tier in ranking.order]}
-
-
-def _comparison(comparison: Comparison) -> _Parts:
-    preference = comparison.preference
-    if type(preference) is not int or not -3 <= preference <= 3:
-        raise UserError(f"A preference must be a whole number from -3 to 3, not {preference!r}.")
-    if comparison.first == comparison.second:
-        raise UserError(f"A comparison needs two different answers, not {comparison.first} twice.")
-    answers = (comparison.first, comparison.second)
-    payload = {"first": comparison.first, "second": comparison.second, "preference": preference}
-    return "comparison", comparison.criterion, answers, payload
-
-
-def _flag(flag: Flag) -> _Parts:
-    check_name(flag.label, "A flag's label")
-    answers = () if flag.answer_id is None else (flag.answer_id,)
-    payload = {"label": flag.label, "answer": flag.answer_id, "comment": flag.comment}
-    return "flag", "", answers, payload
-
-
-def settle(content: Draft, prompt_round: int, answers: Rounds, *, complete: bool) -> int:
+def settle(content: Draft, prompt_round: int, answers: Mapping[str, Known], *, complete: bool) -> int:
     """Check a draft against the store's answers to its prompt, and return the round that it belongs to.
 
-    `complete` asks that a ranking lists every answer of its round.
+    `complete` asks that a ranking lists every sampled answer of its round.
     """
     for answer in content.answers:
         if answer not in answers:
             raise UserError(
                 f"Answer {answer} is not an answer to prompt {content.prompt_id}: add it before judging it."
             )
-    rounds = [answers[answer] for answer in content.answers]
+    rounds = [answers[answer].round for answer in content.answers]
     if content.kind == "ranking":
         if len(set(rounds)) > 1:
             raise UserError(
                 f"The ranking of prompt {content.prompt_id} mixes rounds: rank each round's answers."
             )
-        missing = [name for name, of in answers.items() if of == rounds[0] and name not in content.answers]
+        missing = [
+            name
+            for name, of in answers.items()
+            if of.round == rounds[0] and not of.written and name not in content.answers
+        ]
         if complete and missing:
             raise UserError(
                 f"The ranking of prompt {content.prompt_id} lacks answer {missing[0]}: "
                 f"list all {len(content.answers) + len(missing)} answers."
             )
-    return max(rounds or answers.values(), default=prompt_round)
+    return max(rounds or (known.round for known in answers.values()), default=prompt_round)
 
 
 def decode(event: Event) -> Judgement:
     """Return the judgement that an event of any kind but "undo" holds."""
-    payload, common = event.payload, (event.criterion, event.seconds)
+    prompt, who, said = event.prompt_id, event.annotator, event.payload
+    common = (event.criterion, event.seconds)
     match event.kind:
         case "rating":
-            return Rating(event.prompt_id, payload["answer"], event.annotator, payload["score"], *common)
+            return Rating(prompt, said["answer"], who, said["score"], *common)
+        case "panel_rating":
+            return PanelRating(prompt, said["answer"], who, said["score"], *common)
         case "ranking":
-            order = tuple(tuple(tier) for tier in payload["order"])
-            return Ranking(event.prompt_id, event.annotator, order, *common)
+            order = tuple(tuple(tier) for tier in said["order"])
+            return Ranking(prompt, who, order, *common, tuple(said.get("shown", ())))
         case "comparison":
-            first, second = payload["first"], payload["second"]
-            return Comparison(event.prompt_id, first, second, event.annotator, payload["preference"], *common)
+            return Comparison(prompt, said["first"], said["second"], who, said["preference"], *common)
+        case "panel_comparison":
+            return PanelComparison(prompt, said["first"], said["second"], who, said["preference"], *common)
+        case "steps":
+            return _steps(event)
+        case "demonstration":
+            return Demonstration(prompt, who, said["text"], said.get("answer", ""), event.seconds)
+        case "edit":
+            return Edit(prompt, who, said["original"], said["text"], said.get("answer", ""), event.seconds)
+        case "comment":
+            return Comment(prompt, who, said["text"], said["answer"], event.seconds)
+        case "plan_choice":
+            return PlanChoice(prompt, who, tuple(said["options"]), said["chosen"], event.seconds)
         case "skip":
-            return Skip(event.prompt_id, event.annotator, payload["reason"], event.seconds)
+            return Skip(prompt, who, said["reason"], event.seconds)
         case "flag":
-            answer, comment = payload["answer"], payload["comment"]
-            return Flag(event.prompt_id, event.annotator, payload["label"], answer, comment, event.seconds)
+            return Flag(prompt, who, said["label"], said["answer"], said["comment"], event.seconds)
     raise UserError(
         f"Event {event.id} is of kind '{event.kind}', which this heedful does not know: upgrade it."
+    )
+
+
+def _steps(event: Event) -> StepLabels:
+    said = event.payload
+    return StepLabels(
+        event.prompt_id,
+        said["answer"],
+        event.annotator,
+        tuple(said["steps"]),
+        tuple(said["labels"]),
+        cast(Any, said["finish_reason"]),
+        tuple(StepAlternative(**other) for other in said["alternatives"]),
+        event.seconds,
     )
 
 

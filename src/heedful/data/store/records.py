@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
-from heedful.types import Comparison, Ranking, Rating
+from heedful.types import (
+    Comment,
+    Comparison,
+    Demonstration,
+    Edit,
+    PanelComparison,
+    PanelRating,
+    PlanChoice,
+    Ranking,
+    Rating,
+    StepLabels,
+)
 
 AnnotatorKind = Literal["person", "simulated", "model", "gold"]
 
@@ -16,6 +27,7 @@ class Annotator:
 
     `kind` "gold" marks the reference judgements that others are measured against.
     `qualified` is None until a qualifying set was judged; `reason` says why, `agreement` holds the figures.
+    `paused` says why they get nothing to judge at present; "" if they do.
     """
 
     name: str
@@ -23,6 +35,7 @@ class Annotator:
     qualified: bool | None = None
     reason: str = ""
     agreement: Mapping[str, Any] = field(default_factory=dict)
+    paused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +60,34 @@ class Flag:
     seconds: float = 0.0
 
 
-Judgement = Rating | Ranking | Comparison | Skip | Flag
-Kind = Literal["rating", "ranking", "comparison", "skip", "flag"]
+Judgement = (
+    Rating
+    | Ranking
+    | Comparison
+    | StepLabels
+    | Demonstration
+    | Edit
+    | Comment
+    | PanelRating
+    | PanelComparison
+    | PlanChoice
+    | Skip
+    | Flag
+)
+Kind = Literal[
+    "rating",
+    "ranking",
+    "comparison",
+    "steps",
+    "demonstration",
+    "edit",
+    "comment",
+    "panel_rating",
+    "panel_comparison",
+    "plan_choice",
+    "skip",
+    "flag",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +97,7 @@ class Event:
     `seq` counts from 1 in the order of commits, without gaps. `item` names the question that was answered: a
     later event of the same annotator, kind and item supersedes this one. `target` is the event that an
     undo takes back. Times are milliseconds since 1970, UTC; `seconds` is the time spent on the judgement.
+    `task` is the task of the queue that it answers, if it came from there.
     """
 
     id: UUID
@@ -73,15 +113,21 @@ class Event:
     seconds: float
     client_ms: int | None
     server_ms: int
+    task: str | None = None
 
 
 class Where(TypedDict, total=False):
     """Which current judgements to read; every key narrows the choice.
 
-    `annotators` are names; `qualified=True` keeps those of qualified annotators only.
+    `annotators` are names; `qualified=True` keeps those of qualified annotators only; `batch` is the id of a
+    batch of the queue; `after` and `as_of` are numbers of events: judgements later than the one, as they stood at
+    the other.
     """
 
     round: int
+    batch: str
+    after: int
+    as_of: int
     criterion: str
     prompt_id: str
     annotators: Collection[str]

@@ -15,9 +15,19 @@ from heedful.data.store.connect import connect, transaction
 from heedful.data.store.judgements import decode, draft
 from heedful.data.store.records import Annotator, Event, Flag, Judgement, Kind, Skip, Where
 from heedful.errors import UserError
-from heedful.types import Answer, Comparison, Prompt, Ranking, Rating
+from heedful.types import (
+    Answer,
+    Comment,
+    Comparison,
+    Demonstration,
+    Edit,
+    Prompt,
+    Ranking,
+    Rating,
+    StepLabels,
+)
 
-Form = TypeVar("Form", Rating, Ranking, Comparison, Skip, Flag)
+Form = TypeVar("Form", Rating, Ranking, Comparison, Skip, Flag, StepLabels, Demonstration, Edit, Comment)
 
 
 class Store:
@@ -169,6 +179,22 @@ class Store:
     def flags(self, **where: Unpack[Where]) -> Iterator[Flag]:
         """Yield the current flags, oldest first."""
         return self._of(Flag, "flag", where)
+
+    def steps(self, **where: Unpack[Where]) -> Iterator[StepLabels]:
+        """Yield the current step labels, oldest first."""
+        return self._of(StepLabels, "steps", where)
+
+    def demonstrations(self, **where: Unpack[Where]) -> Iterator[Demonstration]:
+        """Yield the current demonstrations, oldest first."""
+        return self._of(Demonstration, "demonstration", where)
+
+    def edits(self, **where: Unpack[Where]) -> Iterator[Edit]:
+        """Yield the current edits, oldest first."""
+        return self._of(Edit, "edit", where)
+
+    def comments(self, **where: Unpack[Where]) -> Iterator[Comment]:
+        """Yield the current comments, oldest first."""
+        return self._of(Comment, "comment", where)
 
     def _of(self, _: type[Form], kind: Kind, where: Where) -> Iterator[Form]:
         return (cast(Form, judgement) for _, judgement in self.judgements(kind, **where))

@@ -199,6 +199,34 @@ def bench(
 
 
 @app.command()
+def studio(
+    store: Annotated[
+        str, typer.Argument(help="The feedback store: a file, or a postgresql:// URL.")
+    ] = "feedback.db",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8400,
+    origin: Annotated[str, typer.Option(help="What browsers call the studio, behind a proxy.")] = "",
+    certificate: Annotated[Path | None, typer.Option(help="A TLS certificate (PEM), to serve https.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
+    language: Annotated[str, typer.Option(help="en or zh, where a browser asks for neither.")] = "en",
+) -> None:
+    """Serve the pages where people judge, on a feedback store."""
+    from heedful.web.serve import language_of, serve
+
+    serve(
+        store,
+        host=host,
+        port=port,
+        origin=origin,
+        certificate=certificate,
+        key=key,
+        language=language_of(language),
+    )
+
+
+@app.command()
 def serve(
     words: Annotated[
         list[str] | None,

@@ -65,9 +65,8 @@ def test_responses_have_the_documented_shape(server: Live) -> None:
 
 def test_a_stream_says_what_a_whole_response_says(server: Live) -> None:
     whole = ask(server, seed=3, n=2, max_tokens=30)
-    chunks = events(
-        server, "chat/completions", messages=MESSAGES, seed=3, n=2, max_tokens=30, stream_options={"include_usage": True}
-    )  # fmt: skip
+    asked = {"messages": MESSAGES, "seed": 3, "n": 2, "max_tokens": 30}
+    chunks = events(server, "chat/completions", **asked, stream_options={"include_usage": True})
     assert len({c["id"] for c in chunks}) == 1
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"] == whole["usage"]

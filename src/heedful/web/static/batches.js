@@ -1,0 +1,5 @@
+// Batches: their forms.
+
+import { forms } from "./forms.js";
+
+forms();

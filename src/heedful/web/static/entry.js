@@ -1,0 +1,5 @@
+// The door, invitations and one's own settings: forms that send JSON.
+
+import { forms } from "./forms.js";
+
+forms();

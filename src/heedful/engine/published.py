@@ -32,7 +32,7 @@ class PublishedSampler:
 
     @classmethod
     def at(cls, url: str, model: Any, tokenizer: Any, folder: Path) -> "PublishedSampler":
-        """The server at an address such as http://host:8000/v1#NAME with the model's name; the key is HEEDFUL_API_KEY's."""
+        """The server at an address with the model's name, http://host:8000/v1#NAME; the key is HEEDFUL_API_KEY's."""
         address, _, name = url.partition("#")
         if not name:
             raise UserError(f"'{url}' does not say which model of the server answers: write {url}#NAME")

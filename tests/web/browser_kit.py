@@ -97,14 +97,22 @@ class Tab:
 
 @contextmanager
 def tab(
-    browser: Browser, server: Running, name: str, *, touch: bool = False, expected: tuple[str, ...] = (), **options: Any
+    browser: Browser,
+    server: Running,
+    name: str,
+    *,
+    touch: bool = False,
+    expected: tuple[str, ...] = (),
+    **options: Any,
 ) -> Iterator[Tab]:
     """A tab of somebody; afterwards no request may have left the origin, and nothing gone wrong but `expected`."""
     size = {"width": 390, "height": 844} if touch else {"width": 1280, "height": 860}
     given = {"viewport": size, "has_touch": touch, "is_mobile": touch, "locale": "en-GB"} | options
     context = browser.new_context(**given)
     if name:
-        context.add_cookies([{"name": "heedful-session", "value": server.session(name), "url": server.origin}])
+        context.add_cookies(
+            [{"name": "heedful-session", "value": server.session(name), "url": server.origin}]
+        )
     page = context.new_page()
     page.set_default_timeout(30_000)
     made = Tab(page, context, server.origin, touch)
@@ -122,7 +130,9 @@ def tab(
     context.on("request", note)
     context.on("response", note_answer)
     page.on("pageerror", lambda error: made.troubles.append(str(error)))
-    page.on("console", lambda line: made.troubles.append(line.text) if line.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda line: made.troubles.append(line.text) if line.type in ("error", "warning") else None
+    )
     try:
         yield made
     finally:

@@ -84,7 +84,9 @@ def test_over_https_cookies_have_the_prefix_and_are_secure(tmp_path: object) -> 
 
 def test_a_new_password_ends_all_other_sessions(server: Running) -> None:
     other, mine = server.client("ann"), server.client("ann")
-    assert mine.post("/api/password", json={"current": "wrong wrong", "password": PASSWORD}).status_code == 403
+    assert (
+        mine.post("/api/password", json={"current": "wrong wrong", "password": PASSWORD}).status_code == 403
+    )
     new = {"current": PASSWORD, "password": "the sea is far away"}
     assert mine.post("/api/password", json=new).status_code == 200
     assert other.get("/api/work/mine").status_code == 401
@@ -93,7 +95,9 @@ def test_a_new_password_ends_all_other_sessions(server: Running) -> None:
     assert _enter(server, "ann", "the sea is far away").status_code == 200
 
 
-@pytest.mark.parametrize("password", ["short", "password1", "qwertyuiop", "aaaaaaaaaaaa", "bo-the-annotator", "x" * 257])
+@pytest.mark.parametrize(
+    "password", ["short", "password1", "qwertyuiop", "aaaaaaaaaaaa", "bo-the-annotator", "x" * 257]
+)
 def test_passwords_that_others_would_try(password: str) -> None:
     with pytest.raises(passwords.Refused):
         passwords.check(password, "Bo-the-annotator")
@@ -114,7 +118,10 @@ def test_guessing_is_slowed_for_a_name_and_recovers(server: Running) -> None:
 
 
 def test_an_unknown_name_sounds_like_a_wrong_password(long_server: Running) -> None:
-    nobody, somebody = _enter(long_server, "nobody", "a guess here"), _enter(long_server, "bo", "a guess here")
+    nobody, somebody = (
+        _enter(long_server, "nobody", "a guess here"),
+        _enter(long_server, "bo", "a guess here"),
+    )
     assert nobody.json() == somebody.json()
     assert nobody.status_code == somebody.status_code == 403
 
@@ -148,7 +155,15 @@ def test_another_host_is_not_answered(long_server: Running) -> None:
 
 def test_every_response_has_the_headers(long_server: Running) -> None:
     ada = long_server.client("ada")
-    for path in ("/enter", "/work", "/people", "/nowhere", "/api/work/mine", "/static/x/page.js", "/static/x/..%2Fapp.py"):
+    for path in (
+        "/enter",
+        "/work",
+        "/people",
+        "/nowhere",
+        "/api/work/mine",
+        "/static/x/page.js",
+        "/static/x/..%2Fapp.py",
+    ):
         headers = ada.get(path).headers
         assert headers["content-security-policy"] == CONTENT
         assert headers["x-content-type-options"] == "nosniff"
@@ -179,12 +194,17 @@ def test_roles_open_what_they_may(long_server: Running) -> None:
     change = {"name": "ada", "role": "annotator"}
     assert rita.post("/api/people/account", json=change).status_code == 403
     assert rita.post("/api/people/account", json={"name": "rita", "role": "annotator"}).status_code == 403
-    assert long_server.client("ada").post("/api/people/invite", json={"role": "researcher"}).status_code == 200
+    assert (
+        long_server.client("ada").post("/api/people/invite", json={"role": "researcher"}).status_code == 200
+    )
 
 
 def test_a_closed_account_is_out_at_once(server: Running) -> None:
     bo = server.client("bo")
-    assert server.client("ada").post("/api/people/account", json={"name": "bo", "active": False}).status_code == 200
+    assert (
+        server.client("ada").post("/api/people/account", json={"name": "bo", "active": False}).status_code
+        == 200
+    )
     assert bo.get("/api/work/mine").status_code == 401
     assert _enter(server, "bo", PASSWORD).status_code == 403
 
@@ -228,7 +248,9 @@ def test_a_body_that_is_too_large_is_refused(long_server: Running) -> None:
     assert ann.post("/api/work/draft", content=pieces(), headers=headers).status_code == 413  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "/etc/passwd", "preferences/../../x", "csv%00"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "/etc/passwd", "preferences/../../x", "csv%00"]
+)
 def test_no_path_leads_out_of_an_export(long_server: Running, name: str) -> None:
     rita = long_server.client("rita")
     assert rita.get(f"/api/export/{name}").status_code in (404, 422)

@@ -17,9 +17,23 @@ EXAMPLES = int(os.environ.get("HEEDFUL_FUZZ", "6"))
 """Requests for each operation and for each question; 600 make more than 20,000."""
 
 CALM = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
-PAGES = ("/work", "/batches", "/batches/{}", "/gold/{}", "/people", "/statistics", "/disputed", "/files", "/me")
+PAGES = (
+    "/work",
+    "/batches",
+    "/batches/{}",
+    "/gold/{}",
+    "/people",
+    "/statistics",
+    "/disputed",
+    "/files",
+    "/me",
+)
 PAGES += ("/enter", "/invitation/{}", "/static/{}/{}", "/api/export/{}", "/{}")
 
 anything = st.recursive(
@@ -66,13 +80,26 @@ def test_every_operation_of_the_schema(studio: Running) -> None:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_replies_that_are_nearly_right(studio: Running, question: str) -> None:
     client = studio.client("ann")
-    fields = ("ratings", "order", "choices", "steps", "finish_reason", "alternatives", "text", "plan", "flags", "comment")
+    fields = (
+        "ratings",
+        "order",
+        "choices",
+        "steps",
+        "finish_reason",
+        "alternatives",
+        "text",
+        "plan",
+        "flags",
+        "comment",
+    )
     replies = st.dictionaries(st.sampled_from(fields), anything, max_size=4)
     number = st.integers(-5, 12)
     near = st.fixed_dictionaries(
         {},
         optional={
-            "ratings": st.dictionaries(st.sampled_from(["overall", "x"]), st.lists(number | st.none(), max_size=7)),
+            "ratings": st.dictionaries(
+                st.sampled_from(["overall", "x"]), st.lists(number | st.none(), max_size=7)
+            ),
             "order": st.lists(st.lists(number, max_size=3), max_size=7),
             "choices": st.dictionaries(st.sampled_from(["overall", "x"]), number),
             "steps": st.lists(number, max_size=6),
@@ -104,7 +131,11 @@ def test_pages_with_strange_parts(studio: Running) -> None:
     part = st.text(max_size=30) | st.sampled_from(["..", "%00", "%2e%2e", "\u202e", "a" * 300, "q-rank"])
 
     @CALM
-    @given(page=st.sampled_from(PAGES), parts=st.tuples(part, part), query=st.dictionaries(part, part, max_size=2))
+    @given(
+        page=st.sampled_from(PAGES),
+        parts=st.tuples(part, part),
+        query=st.dictionaries(part, part, max_size=2),
+    )
     def attack(page: str, parts: tuple[str, str], query: dict[str, str]) -> None:
         from urllib.parse import quote
 
@@ -117,8 +148,14 @@ def test_pages_with_strange_parts(studio: Running) -> None:
 
 def test_bodies_that_are_no_json(studio: Running) -> None:
     client = studio.client("ada")
-    paths = [path for path, methods in studio.app.openapi()["paths"].items() if "post" in methods and "{" not in path]
-    raw = st.binary(max_size=60) | st.sampled_from([b'{"task": "\\ud800"}', b"NaN", b"[" * 5000, b'{"a":1e999}', b""])
+    paths = [
+        path
+        for path, methods in studio.app.openapi()["paths"].items()
+        if "post" in methods and "{" not in path
+    ]
+    raw = st.binary(max_size=60) | st.sampled_from(
+        [b'{"task": "\\ud800"}', b"NaN", b"[" * 5000, b'{"a":1e999}', b""]
+    )
 
     @CALM
     @given(path=st.sampled_from(sorted(set(paths) - {"/api/leave", "/api/leave-everywhere"})), body=raw)
@@ -134,7 +171,13 @@ def test_bodies_that_are_no_json(studio: Running) -> None:
 def test_files_that_are_broken(studio: Running, ending: str, kind: str) -> None:
     client = studio.client("ada")
     lines = st.binary(max_size=120) | st.sampled_from(
-        [b'{"prompt": "x", "answers": [1]}', b'{"prompt": {}}', b"\x1f\x8b\x08\x00", b'{"prompt":"\\ud800"}', b"PAR1PAR1"]
+        [
+            b'{"prompt": "x", "answers": [1]}',
+            b'{"prompt": {}}',
+            b"\x1f\x8b\x08\x00",
+            b'{"prompt":"\\ud800"}',
+            b"PAR1PAR1",
+        ]
     )
 
     @CALM

@@ -128,7 +128,9 @@ def test_every_question_says_the_same_by_every_way(browser: Browser, long_server
     assert [one.question for one in done if one.state == "answered"] == list(reversed(QUESTIONS))
 
 
-def test_six_answers_are_ranked_within_twelve_keys_from_any_start(browser: Browser, long_server: Running) -> None:
+def test_six_answers_are_ranked_within_twelve_keys_from_any_start(
+    browser: Browser, long_server: Running
+) -> None:
     _only(long_server, "rank")
     with tab(browser, long_server, "bo") as t:
         t.open()

@@ -28,14 +28,20 @@ def test_undo_brings_the_task_back_with_its_reply(browser: Browser, comparing: R
         t.open()
         shown = t.page.inner_text(".answers")
         t.press("1", "Enter")
-        t.page.wait_for_function("shown => document.querySelector('.answers')?.innerText !== shown", arg=shown)
+        t.page.wait_for_function(
+            "shown => document.querySelector('.answers')?.innerText !== shown", arg=shown
+        )
         t.press("z")
-        t.page.wait_for_function("shown => document.querySelector('.answers')?.innerText === shown", arg=shown)
+        t.page.wait_for_function(
+            "shown => document.querySelector('.answers')?.innerText === shown", arg=shown
+        )
         assert list(comparing.studio.store.comparisons()) == []
         assert t.page.locator(".choice input").nth(0).is_checked()
         t.press("7", "Enter")
         t.stored(2)
-        t.page.wait_for_function("shown => document.querySelector('.answers')?.innerText !== shown", arg=shown)
+        t.page.wait_for_function(
+            "shown => document.querySelector('.answers')?.innerText !== shown", arg=shown
+        )
     assert len(_choices(comparing.studio.store)) == 1
 
 
@@ -81,7 +87,9 @@ def test_flags_and_skips(browser: Browser, comparing: Running) -> None:
     assert len(list(comparing.studio.store.flags())) == 1
 
 
-def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(browser: Browser, comparing: Running) -> None:
+def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(
+    browser: Browser, comparing: Running
+) -> None:
     with tab(browser, comparing, "ann", expected=("409",)) as t:
         t.open()
         other = t.context.new_page()
@@ -103,7 +111,9 @@ def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(browser: Browse
     assert events.count("comparison") == 2
 
 
-def test_the_outbox_outlives_a_reload_and_a_dead_server(browser: Browser, comparing: Running, tmp_path: Path) -> None:
+def test_the_outbox_outlives_a_reload_and_a_dead_server(
+    browser: Browser, comparing: Running, tmp_path: Path
+) -> None:
     store, port = comparing.studio.store, int(comparing.origin.rsplit(":", 1)[1])
     with tab(browser, comparing, "ann", expected=("ERR_", "Failed to load", "503")) as t:
         t.open()
@@ -146,7 +156,9 @@ def test_the_page_speaks_chinese(browser: Browser, comparing: Running) -> None:
         t.ready()
         assert "哪个回答更好" in t.page.inner_text("#kind")
         assert t.page.inner_text("#submit") == "提交"
-        for text in t.page.locator("main button:visible, main summary:visible, header button:visible").all_inner_texts():
+        for text in t.page.locator(
+            "main button:visible, main summary:visible, header button:visible"
+        ).all_inner_texts():
             words = text.replace("English", "").replace("ann", "")
             assert not any("a" <= letter <= "z" for letter in words), text
 

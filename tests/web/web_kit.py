@@ -21,7 +21,16 @@ from heedful.web.studio import Studio
 
 PASSWORD = "a river runs south"
 QUESTIONS = ("rank", "compare", "steps", "demonstrate", "edit", "panel", "panel_pair", "plan")
-SIZES = {"rank": 6, "compare": 2, "steps": 1, "demonstrate": 0, "edit": 1, "panel": 1, "panel_pair": 2, "plan": 3}
+SIZES = {
+    "rank": 6,
+    "compare": 2,
+    "steps": 1,
+    "demonstrate": 0,
+    "edit": 1,
+    "panel": 1,
+    "panel_pair": 2,
+    "plan": 3,
+}
 TEXTS = {
     "steps": "There are 12 eggs.\nWe eat 3, so 9 are left.\nTwo boxes of 9 make 19.\nThe answer is 19.",
     "panel": "People: Mara, a ferryman's daughter.\nPlace: the river mouth.\nPlan: she finds the letter.",
@@ -34,7 +43,8 @@ def fill(store: Store, *, prompts: int = 3, answers: dict[str, list[str]] | None
 
     queue = Queue(store)
     store.add_prompts(
-        Prompt(f"p{n}", (Message("user", f"Prompt {n}: why is the sea salty?"),), "qa") for n in range(prompts)
+        Prompt(f"p{n}", (Message("user", f"Prompt {n}: why is the sea salty?"),), "qa")
+        for n in range(prompts)
     )
     for question in QUESTIONS:
         rows = []
@@ -43,7 +53,9 @@ def fill(store: Store, *, prompts: int = 3, answers: dict[str, list[str]] | None
                 f"{TEXTS.get(question.removesuffix('_pair'), 'Rivers carry salt into the sea.')} ({n}{letter})"
                 for letter in "abcdef"[: SIZES[question]]
             ]
-            found = [Answer(f"{question}-{n}-{k}", f"p{n}", text, f"model-{k}") for k, text in enumerate(texts)]
+            found = [
+                Answer(f"{question}-{n}-{k}", f"p{n}", text, f"model-{k}") for k, text in enumerate(texts)
+            ]
             store.add_answers(found)
             rows.append(NewTask(f"p{n}", tuple(answer.id for answer in found)))
         settings = BatchSettings(question=question, overlap=3, instructions="**Read** everything first.")  # type: ignore[arg-type]
@@ -72,7 +84,9 @@ class Running:
         self.app = create_app(store, Settings(self.origin))
         self.studio: Studio = self.app.state.studio
         self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical"))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self.socket]}, daemon=True
+        )
 
     def start(self) -> None:
         """Serve, and come back when requests are answered."""
@@ -108,7 +122,12 @@ def running(folder: Path) -> Iterator[Running]:
     with Store.open(folder / "feedback.db") as store:
         fill(store)
         server = Running(store)
-        for name, role in (("ada", "administrator"), ("rita", "researcher"), ("ann", "annotator"), ("bo", "annotator")):
+        for name, role in (
+            ("ada", "administrator"),
+            ("rita", "researcher"),
+            ("ann", "annotator"),
+            ("bo", "annotator"),
+        ):
             add_person(server.studio, name, role)
         server.start()
         try:

@@ -12,7 +12,13 @@ SIZES = {"rank": (2, 9), "compare": (2, 2), "plan": (2, 9), "panel_pair": (2, 2)
 
 
 def tasks_for(
-    question: str, prompts: Iterable[Prompt], answers: Iterable[Answer], *, per_task: int, most: int, seed: int
+    question: str,
+    prompts: Iterable[Prompt],
+    answers: Iterable[Answer],
+    *,
+    per_task: int,
+    most: int,
+    seed: int,
 ) -> list[NewTask]:
     """Return at most `most` tasks: a prompt each, or one for each answer where a question is about one.
 

@@ -146,7 +146,9 @@ def turn(visitor: Researcher, batch: work.Key, body: Turning) -> Response:
 @router.post("/api/batches/{batch}/priority")
 def prioritise(visitor: Researcher, batch: work.Key, body: Ordering) -> Response:
     """Let a batch come before others: a higher priority is asked first."""
-    return JSONResponse({"priority": visitor.studio.queue.set_priority(batch, body.priority).settings.priority})
+    return JSONResponse(
+        {"priority": visitor.studio.queue.set_priority(batch, body.priority).settings.priority}
+    )
 
 
 @router.post("/api/gold")

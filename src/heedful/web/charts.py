@@ -36,7 +36,9 @@ def dots(rows: Sequence[Dot], alt: str, *, low: float, high: float, middle: floa
             ends = (_x(figure.low, low, high), _x(figure.high, low, high))
             parts.append(_line(*ends, y, row.role, 3))
         x = _x(figure.value, low, high)
-        parts.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5" fill="var(--{})"/>').format(x, y, row.role))
+        parts.append(
+            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5" fill="var(--{})"/>').format(x, y, row.role)
+        )
     return _svg(parts, height, alt)
 
 
@@ -79,8 +81,8 @@ def _upright(x: float, to: float, role: str, more: str = "") -> Markup:
 
 
 def _line(start: float, end: float, y: float, role: str, width: int) -> Markup:
-    line = '<line x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}" stroke="var(--{})" stroke-width="{}" stroke-linecap="round"/>'
-    return Markup(line).format(start, end, role, width, y=y)
+    line = '<line x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}" stroke="var(--{})" stroke-width="{}" '
+    return Markup(line + 'stroke-linecap="round"/>').format(start, end, role, width, y=y)
 
 
 def _text(x: float, y: float, text: str, role: str, anchor: str = "start", size: int = 13) -> Markup:

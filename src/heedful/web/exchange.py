@@ -47,7 +47,7 @@ async def take(
     policy: Annotated[str, Field(max_length=200)] = "",
     round: Annotated[str, Field(max_length=6, pattern=r"^\d*$")] = "",
 ) -> Response:
-    """Take in a file of prompts and answers, or of judgements; the body is the file, of its name only the ending counts."""
+    """Take in a file of prompts and answers, or of judgements; of its name only the ending counts."""
     ending = next((one for one in ENDINGS if name.lower().endswith(one)), None)
     if ending is None:
         raise Problem(422, "ending")

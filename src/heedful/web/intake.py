@@ -28,8 +28,7 @@ def take_in(store: Store, path: Path, *, round_: int, policy: str) -> dict[str, 
         prompts.append(Prompt(name, sample.prompt, task if isinstance(task, str) else ""))
         found = [(text, policy) for text in sample.answers] + _listed(row, policy)
         answers += [
-            Answer(content_id(name, text, who, round_), name, text, who)
-            for text, who in dict.fromkeys(found)
+            Answer(content_id(name, text, who, round_), name, text, who) for text, who in dict.fromkeys(found)
         ]
     distinct = {prompt.id: prompt for prompt in reversed(prompts)}
     return {

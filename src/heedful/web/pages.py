@@ -50,16 +50,22 @@ def page(
     `title` is a key of the wording, `script` the module of `static` that runs the page, and `data` whatever
     JSON it should read (`page.js`: `pageData`). Templates have `t` (the wording), `visitor`, and `context`.
     """
-    html = environment().get_template(template).render(
-        t=visitor.words,
-        visitor=visitor,
-        title=visitor.words(title),
-        script=script,
-        data=json.dumps(data, ensure_ascii=False),
-        assets=f"/static/{assets.version()}",
-        links=[link for link in visitor.studio.links if visitor.account and visitor.account.may(link.role)],
-        here=next((link.path for link in visitor.studio.links if link.word == title), ""),
-        **context,
+    html = (
+        environment()
+        .get_template(template)
+        .render(
+            t=visitor.words,
+            visitor=visitor,
+            title=visitor.words(title),
+            script=script,
+            data=json.dumps(data, ensure_ascii=False),
+            assets=f"/static/{assets.version()}",
+            links=[
+                link for link in visitor.studio.links if visitor.account and visitor.account.may(link.role)
+            ],
+            here=next((link.path for link in visitor.studio.links if link.word == title), ""),
+            **context,
+        )
     )
     # A model may write a lone surrogate, which UTF-8 cannot hold.
     return HTMLResponse(html.encode("utf-8", "replace"), status)

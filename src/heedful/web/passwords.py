@@ -1,5 +1,7 @@
 """Passwords: which are allowed, and how they are kept (Argon2id)."""
 
+from functools import cache
+
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
@@ -9,7 +11,11 @@ from heedful.data.store.accounts import Refused
 SHORTEST, LONGEST = 8, 256
 
 _HASHER = PasswordHasher()
-_NOBODY = _HASHER.hash("a password that nobody has")
+
+
+@cache
+def _nobody() -> str:
+    return _HASHER.hash("a password that nobody has")
 
 
 def check(password: str, name: str) -> None:
@@ -29,6 +35,6 @@ def hashed(password: str) -> str:
 def right(kept: str | None, password: str) -> bool:
     """Whether the password is the kept one; an account that does not exist takes as long."""
     try:
-        return _HASHER.verify(kept or _NOBODY, password) and kept is not None
+        return _HASHER.verify(kept or _nobody(), password) and kept is not None
     except (VerificationError, InvalidHashError):
         return False

@@ -58,7 +58,9 @@ def cookie_name(studio: Studio, what: str) -> str:
     return f"__Host-heedful-{what}" if studio.settings.secure else f"heedful-{what}"
 
 
-def set_cookie(studio: Studio, response: Response, what: str, value: str, seconds: int = LIFE_MS // 1000) -> None:
+def set_cookie(
+    studio: Studio, response: Response, what: str, value: str, seconds: int = LIFE_MS // 1000
+) -> None:
     """Set one of our cookies, out of reach of scripts and of other sites."""
     response.set_cookie(
         cookie_name(studio, what),

@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse, Response
 from markupsafe import Markup
 from pydantic import Field
 
-from heedful.people.statistics import Statistics, statistics
+from heedful.people.figures import Statistics
+from heedful.people.statistics import statistics
 from heedful.stats.estimate import Estimate
 from heedful.web import charts
 from heedful.web.pages import estimates, page
@@ -61,18 +62,29 @@ def _figures(found: Statistics, t: Words) -> Iterator[tuple[str, Markup, str]]:
     known = [(one.name, Estimate(one.accuracy)) for one in found.annotators if one.accuracy is not None]
     rows = [charts.Dot(name, figure, said(figure, t, share=True)) for name, figure in known[:MOST]]
     if rows:
-        yield t("accuracy_of"), charts.dots(rows, t("accuracy_of"), low=0, high=1, middle=0.5), t("accuracy_note")
+        yield (
+            t("accuracy_of"),
+            charts.dots(rows, t("accuracy_of"), low=0, high=1, middle=0.5),
+            t("accuracy_note"),
+        )
     biases = [("position_bias", found.position), ("length_bias", found.length)]
     rows = [charts.Dot(t(key), figure, said(figure, t, share=True), "prefer") for key, figure in biases]
     yield t("biases"), charts.dots(rows, t("biases"), low=0, high=1, middle=0.5), t("biases_note")
     models = [one for one in found.models if one.points.value is not None][:MOST]
     if models:
         rows = [
-            charts.Dot(one.policy or t("no_policy"), one.points, said(one.points, t, digits=0)) for one in models
+            charts.Dot(one.policy or t("no_policy"), one.points, said(one.points, t, digits=0))
+            for one in models
         ]
-        reach = [value for one in models for value in (one.points.low, one.points.high, one.points.value) if value]
+        reach = [
+            value for one in models for value in (one.points.low, one.points.high, one.points.value) if value
+        ]
         low, high = min(reach) - 20, max(reach) + 20
-        yield t("strengths"), charts.dots(rows, t("strengths"), low=round(low), high=round(high)), t("strengths_note")
+        yield (
+            t("strengths"),
+            charts.dots(rows, t("strengths"), low=round(low), high=round(high)),
+            t("strengths_note"),
+        )
     times = [
         (t.named("judgement", kind), one.median, t("seconds", seconds=round(one.median)))
         for kind, one in found.times.items()
@@ -86,7 +98,9 @@ def said(figure: Estimate, t: Words, *, share: bool = False, digits: int = 2) ->
     if figure.value is None:
         return t("undefined")
     if share:
-        shown = [f"{100 * value:.0f}" for value in (figure.value, figure.low, figure.high) if value is not None]
+        shown = [
+            f"{100 * value:.0f}" for value in (figure.value, figure.low, figure.high) if value is not None
+        ]
         shown[0] += " %"
     else:
         given = (figure.value, figure.low, figure.high)

@@ -31,7 +31,9 @@ def lines(store: Store, batch: str, *, limit: int) -> list[TaskLine]:
     )
     with store.reading() as connection:
         return [
-            TaskLine(row.id, row.messages[-1]["content"][:LONGEST] if row.messages else "", row.done, row.is_gold)
+            TaskLine(
+                row.id, row.messages[-1]["content"][:LONGEST] if row.messages else "", row.done, row.is_gold
+            )
             for row in connection.execute(query)
         ]
 

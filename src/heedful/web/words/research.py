@@ -148,7 +148,7 @@ ENGLISH = {
     "length_effect": "Effect of length in the model:",
     # Adjudication
     "disputed_title": "Disputed",
-    "disputed_note": "What annotators disagree on most comes first. Your decision is stored as the researchers’ own answer.",
+    "disputed_note": "The widest disagreement comes first. Your decision is stored as the researchers’ own answer.",
     "nothing_disputed": "Nobody disagrees, or no task has two answers yet.",
     "prompt": "Prompt",
     "who_said": "Who said what",
@@ -159,8 +159,8 @@ ENGLISH = {
     "file": "File",
     "round": "Round",
     "import_prompts": "Import prompts and answers",
-    "import_prompts_note": "JSONL, JSON, CSV, Parquet or text, in any format that heedful reads; answers as “answers”: a "
-    "list of texts.",
+    "import_prompts_note": "JSONL, JSON, CSV, Parquet or text, in any format that heedful reads; answers as “answers”, "
+    "a list of texts.",
     "import_judgements": "Import judgements",
     "import_judgements_note": "Our own exports, and those of Argilla and Label Studio.",
     "import_do": "Import",
@@ -342,7 +342,7 @@ CHINESE = {
     "file": "文件",
     "round": "轮次",
     "import_prompts": "导入提示和回答",
-    "import_prompts_note": "JSONL、JSON、CSV、Parquet 或文本，heedful 能读的格式均可；回答写在 “answers” 里，为文本列表。",
+    "import_prompts_note": "JSONL、JSON、CSV、Parquet 或文本，heedful 能读的格式均可；回答放在 “answers” 列表里。",
     "import_judgements": "导入判断",
     "import_judgements_note": "我们自己的导出文件，以及 Argilla 和 Label Studio 的导出文件。",
     "import_do": "导入",

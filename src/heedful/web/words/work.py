@@ -49,11 +49,11 @@ ENGLISH = {
     "instructions_rank": "Read the prompt and every answer. Mark each from 1 (worst) to 7 (best), then put them in "
     "order; answers of equal worth may share a place.",
     "instructions_compare": "Read both answers. Say which is better and by how much; nobody sees who wrote them.",
-    "instructions_steps": "Label each step: good (right and useful), neutral (right but of no help), bad (wrong). Stop at "
-    "the first error; you may write the step that should stand there.",
+    "instructions_steps": "Label each step: good (right and useful), neutral (right but of no help), bad (wrong). Stop "
+    "at the first error; you may write the step that should stand there.",
     "instructions_demonstrate": "Write the answer yourself, as an expert would for this person.",
-    "instructions_edit": "Change what is wrong or unclear and keep what is good. Your version counts as better than the "
-    "original.",
+    "instructions_edit": "Change what is wrong or unclear and keep what is good. Your version counts as better than "
+    "the original.",
     "instructions_panel": "A panel holds what a story is written from: people, places, plan. Mark how well it serves.",
     "instructions_panel_pair": "Say which panel would serve the story better.",
     "instructions_plan": "Choose the plan that the next passage should follow, or none.",
@@ -128,7 +128,7 @@ ENGLISH = {
     "skip_other": "Another reason",
     "skip_do": "Skip",
     "conflict_title": "This answer did not fit",
-    "conflict_stale": "You have answered this task elsewhere meanwhile, perhaps in another tab. Which answer should count?",
+    "conflict_stale": "You answered this task elsewhere meanwhile, perhaps in another tab. Which answer counts?",
     "conflict_expired": "Your time for this task has run out, and it has gone to somebody else.",
     "conflict_taken": "Enough others have answered this task meanwhile; yours is not needed any more.",
     "conflict_closed": "This batch has been closed meanwhile.",
@@ -205,8 +205,8 @@ CHINESE = {
     "question_plan": "故事该照哪个计划走？",
     "instructions_rank": "读提示和每个回答。给每个回答打 1（最差）到 7（最好）分，再排出次序；同样好的可以并列。",
     "instructions_compare": "读两个回答，说明哪个更好、好多少；没有人看得到它们出自谁手。",
-    "instructions_steps": "给每一步贴标签：好（正确且有用）、中（正确但无助益）、坏（错误）。遇到第一个错误就停；你可以写出"
-    "此处应有的步骤。",
+    "instructions_steps": "给每一步贴标签：好（正确且有用）、中（正确但无助益）、坏（错误）。遇到第一个错误就停；你可以"
+    "写出此处应有的步骤。",
     "instructions_demonstrate": "像行家为这个人作答那样，自己写出回答。",
     "instructions_edit": "改掉错误和不清楚的地方，保留好的部分。你的版本将视为优于原文。",
     "instructions_panel": "面板载有写故事的素材：人物、地点、计划。请给它的用处打分。",

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from heedful.types import Lang
-from heedful.web.words import common, research, work
+from heedful.web.words import chat, common, research, work
 
-MODULES = (common, work, research)
+MODULES = (common, work, research, chat)
 LANGUAGES: Mapping[Lang, Mapping[str, str]] = {
     "en": {key: text for module in MODULES for key, text in module.ENGLISH.items()},
     "zh": {key: text for module in MODULES for key, text in module.CHINESE.items()},

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from heedful.engine.optim import Optimizer
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
-    from heedful.engine.rerank import Reranked
     from heedful.engine.process_reward import ProcessRewardModel, solution_trees
+    from heedful.engine.rerank import Reranked
     from heedful.engine.reward_model import RewardModel
     from heedful.engine.rewards import load_reward
     from heedful.engine.rollout import Rollouts, RolloutSettings

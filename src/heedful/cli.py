@@ -236,6 +236,9 @@ def studio(
     certificate: Annotated[Path | None, typer.Option(help="A TLS certificate (PEM), to serve https.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     language: Annotated[str, typer.Option(help="en or zh, where a browser asks for neither.")] = "en",
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model's folder, or the address of a server; may be repeated.")
+    ] = None,
 ) -> None:
     """Serve the pages where people judge, on a feedback store."""
     from heedful.web.serve import language_of, serve
@@ -248,6 +251,7 @@ def studio(
         certificate=certificate,
         key=key,
         language=language_of(language),
+        models=model or [],
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from heedful import settings
+from heedful.data.store import wild
 from heedful.data.store.records import Where
 from heedful.data.store.store import Store
 from heedful.errors import UserError
@@ -138,6 +139,7 @@ def _restore(given: Copy) -> str:
 
 def _forget(given: Person) -> str:
     with _open(given) as store:
+        wild.forget(store, given.name)
         alias = backup.forget_annotator(store, given.name)
     return f"{given.name} is '{alias}' from now on; earlier backups and exports still hold the name"
 

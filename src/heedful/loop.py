@@ -166,7 +166,7 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
 
 
 def _asks_people(config: LoopConfig) -> bool:
-    return config.feedback.get("source") == "studio"
+    return config.feedback.get("source") in ("studio", "chat")
 
 
 def _earlier_reward_models(config: LoopConfig, number: int) -> list[Path]:

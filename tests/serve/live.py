@@ -1,6 +1,8 @@
 """A server in this process, on a tiny model, over a real socket."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -97,3 +99,39 @@ def serving(**settings: Any) -> Iterator[Live]:
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, ConnectionError)
+"""What a connection that ends in mid-response is to httpx."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(
+    folder: Path, *words: str, port: int | None = None
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """`heedful serve` in a process of its own, once it is ready; killed in the end."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "heedful", "serve", *words, f"port={port}", f"api_key={KEY}"]
+    with (folder / f"serve-{port}.log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        limit = time.monotonic() + 240  # importing torch on a busy machine
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            assert server.poll() is None, (folder / f"serve-{port}.log").read_text()
+            assert time.monotonic() < limit
+            try:
+                if httpx.get(f"{url}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield url, server
+    finally:
+        server.kill()
+        server.wait()

@@ -65,9 +65,8 @@ def test_responses_have_the_documented_shape(server: Live) -> None:
 
 def test_a_stream_says_what_a_whole_response_says(server: Live) -> None:
     whole = ask(server, seed=3, n=2, max_tokens=30)
-    chunks = events(
-        server, "chat/completions", messages=MESSAGES, seed=3, n=2, max_tokens=30, stream_options={"include_usage": True}
-    )  # fmt: skip
+    asked = {"messages": MESSAGES, "seed": 3, "n": 2, "max_tokens": 30}
+    chunks = events(server, "chat/completions", **asked, stream_options={"include_usage": True})
     assert len({c["id"] for c in chunks}) == 1
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"] == whole["usage"]
@@ -89,7 +88,10 @@ def test_the_prompt_is_rendered_by_the_models_template_with_condition_and_panel_
 ) -> None:
     reply = ask(
         server,
-        messages=[{"role": "developer", "content": "end"}, {"role": "user", "content": [{"type": "text", "text": "the"}]}],
+        messages=[
+            {"role": "developer", "content": "end"},
+            {"role": "user", "content": [{"type": "text", "text": "the"}]},
+        ],
         condition="good",
         panel=[{"title": "Cat", "text": "sat"}, {"text": "mat"}],
         return_token_ids=True,

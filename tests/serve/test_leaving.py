@@ -30,8 +30,8 @@ def test_a_stream_that_is_closed_is_cancelled(server: live.Live) -> None:
 
 def test_a_client_that_waits_for_the_whole_answer_and_leaves_is_cancelled(server: live.Live) -> None:
     before = server.metrics.cancelled.value
+    body = never_ending(server, n=8)
     with pytest.raises(httpx.ReadTimeout):
-        body = never_ending(server, n=8)
         httpx.post(f"{server.v1}/chat/completions", json=body, headers=server.headers, timeout=0.15)
     server.idle()
     assert server.metrics.cancelled.value == before + 8

@@ -17,6 +17,11 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_PAUSE = 60.0
 
 
+def is_address(source: str) -> bool:
+    """Whether this names a server rather than a folder."""
+    return source.startswith(("http://", "https://"))
+
+
 class _Transient(Exception):
     """Worth another try, after `pause` seconds where the server says how long."""
 
@@ -55,8 +60,15 @@ class Endpoint:
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise UserError("the API key holds characters that no key has: check how it was copied")
 
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the JSON object at url/path; UserError if there is none."""
+        return self._ask(path, None)
+
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send `body` to url/path and return the JSON object that comes back; UserError if none does."""
+        return self._ask(path, body)
+
+    def _ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         for turn in range(self.retries + 1):
             try:
                 return self._parsed(self._once(path, body))
@@ -70,12 +82,13 @@ class Endpoint:
                 self.sleep(min(pause, _LONGEST_PAUSE))
         raise AssertionError("unreachable")
 
-    def _once(self, path: str, body: Mapping[str, Any]) -> bytes:
+    def _once(self, path: str, body: Mapping[str, Any] | None) -> bytes:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         address = f"{self.url.rstrip('/')}/{path}"
-        request = Request(address, json.dumps(body).encode(), headers, method="POST")
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(address, data, headers, method="GET" if data is None else "POST")
         deadline = time.monotonic() + self.timeout
         try:
             with _opener.open(request, timeout=self.timeout) as reply:

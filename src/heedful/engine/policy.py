@@ -7,7 +7,7 @@ from typing import Any
 from heedful.data import chat
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.sample import Request, Sample, Sampling, sample
-from heedful.engine.sampler import Answered, Asked, answered, keys, prompt_ids
+from heedful.engine.sampler import Answered, Asked, Sampler, answered, keys, prompt_ids
 from heedful.engine.score import sequence_columns, use_packed_attention
 from heedful.errors import UserError
 from heedful.nn import hub
@@ -17,12 +17,12 @@ __all__ = ["Answered", "Policy"]
 
 
 class Policy:
-    """A causal language model with its tokenizer and chat template."""
+    """A causal language model with its tokenizer and chat template; another `sampler` may write its answers."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, sampler: Sampler | None = None) -> None:
         chat.ensure_chat_template(tokenizer)
         use_packed_attention(model)
-        self.model, self.tokenizer = model.eval(), tokenizer
+        self.model, self.tokenizer, self.sampler = model.eval(), tokenizer, sampler
         self.stop = chat.stop_ids(tokenizer, model)
 
     @classmethod
@@ -50,6 +50,8 @@ class Policy:
 
         Of `how.best_of` answers the n best are given; with `how.num_beams`, the n best beams.
         """
+        if self.sampler is not None:
+            return self.sampler.answer(prompts, how, seed=seed, n=n, slots=slots)
         requests = [Request(prompt_ids(self.tokenizer, p), keys(p, how, seed, n)) for p in prompts]
         drawn = sample(self.model, requests, how, stop=self.stop, slots=slots, tokenizer=self.tokenizer)
         return [

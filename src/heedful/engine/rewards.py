@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from heedful import settings
+from heedful.engine.endpoint import is_address
 from heedful.engine.process_reward import ProcessRewardModel, described
 from heedful.engine.reward_model import RewardModel
+from heedful.engine.reward_server import ServerReward
 from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Inputs
 from heedful.errors import UserError
@@ -162,8 +164,13 @@ def rows(flat: Sequence[float], answers: Sequence[Sequence[str]]) -> list[list[f
 
 
 def load_reward(source: str | Path) -> Scorer:
-    """A reward model's folder (or hub name), `world`, `file.py:function`, or a YAML file that combines several."""
+    """A reward model's folder (or hub name), `world`, `file.py:function`, a server's address, or a YAML file.
+
+    A YAML file combines several of these.
+    """
     name = str(source)
+    if is_address(name):
+        return ServerReward.at(name)
     if name.endswith(_YAML):
         config = read_rewards(source)
         return RewardSet(config, {part.name: load_reward(part.place) for part in config.rewards})
@@ -209,4 +216,4 @@ def reward_body(source: str | Path) -> str | None:
     """The first reward model in it, whose body a critic may start from; None if there is none."""
     name = str(source)
     places = [part.place for part in read_rewards(name).rewards] if name.endswith(_YAML) else [name]
-    return next((place for place in places if not is_function(place)), None)
+    return next((p for p in places if not is_function(p) and not is_address(p)), None)

@@ -1,6 +1,7 @@
 """The project's own engine behind a server: models, adapters and reward models in this process."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from heedful.serve.metrics import Metrics
 from heedful.serve.worker import Lane, Ticket, Worker
 
 Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
 
 TOKENS_AT_ONCE = 4096
 """Given texts are computed in parts of about so many tokens, so that those who stream wait for one part only."""
@@ -151,8 +153,12 @@ class LocalEngine:
             for name, source in sources(self.config).items():
                 now = _stamp(source)
                 if now and now != seen[name]:
-                    seen[name] = now
-                    await self.reload(name)
+                    try:
+                        await self.reload(name)
+                    except (UserError, OSError, RuntimeError) as error:  # half written, or of another shape
+                        _log.warning("'%s' was replaced and cannot be loaded: %s", source, error)
+                    else:
+                        seen[name] = now
 
 
 def sources(config: ServeConfig) -> dict[str, str]:

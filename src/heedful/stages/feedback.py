@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heedful.data import formats, verdicts
 from heedful.data.packing import shuffled
-from heedful.data.store import convert, exchange, records
+from heedful.data.store import convert, exchange, records, wild
 from heedful.data.store.judgements import event_id
 from heedful.data.store.records import Judgement
 from heedful.data.store.store import Store
@@ -57,8 +57,9 @@ class Studio(BaseModel):
 class FeedbackConfig(StageConfig):
     """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL.
 
-    `source` is `judge` (a judge function, a model, or the world's simulated people) or `studio`: people answer there,
-    and the stage waits for them. `reward_models` say by their disagreement what to ask first.
+    `source` is `judge` (a judge function, a model, or the world's simulated people); `studio`: people answer there, and
+    the stage waits for them; or `chat`: what was said of answers in conversations, and accepted, since the last round.
+    `reward_models` say by their disagreement what to ask first.
 
     `judge` is `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL` (a folder or a server's address) or `self`, the
     model itself; the last two are asked by the `principles` in a file, or by ours.
@@ -67,7 +68,7 @@ class FeedbackConfig(StageConfig):
     model: str
     prompts: Path
     store: str
-    source: Literal["judge", "studio"] = "judge"
+    source: Literal["judge", "studio", "chat"] = "judge"
     judge: str | None = None
     studio: Studio = Field(default_factory=lambda: Studio.model_validate({}))
     reward_models: tuple[Path, ...] = ()
@@ -103,7 +104,36 @@ def main(config: FeedbackConfig) -> dict[str, Any]:
     stage = Stage("feedback", config, inputs)
     if (done := stage.finished()) is not None:
         return done
-    return _from_people(config, stage) if config.source == "studio" else _from_judge(config, stage)
+    collect = {"studio": _from_people, "chat": _from_chat, "judge": _from_judge}[config.source]
+    return collect(config, stage)
+
+
+def _from_chat(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
+    """Take the conversations' judgements that a researcher has accepted since the last round."""
+    with Store.open(config.store, create=False) as store:
+        events = wild.take(store, config.round)
+        if not events:
+            raise UserError(
+                "no judgement of a conversation was accepted since the last round: review them in the studio (Talks)"
+            )
+        stage.begin()
+        chosen = labels.aggregated(store, events, config.studio.aggregate)
+        if not chosen:
+            raise UserError(
+                "the accepted judgements compare no answers, so no preference follows from them: rate on, and compare"
+            )
+        formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+    counts = Counter(event.kind for event in events)
+    return stage.finish(
+        prompts=len({event.prompt_id for event in events}),
+        answers=len({name for event in events for name in labels.judged_answers(event)}),
+        annotators=len(by := {event.annotator for event in events}),
+        qualified=len(by),
+        ratings=counts["rating"],
+        rankings=counts["ranking"],
+        comparisons=counts["comparison"],
+        pairs=len(chosen),
+    )
 
 
 def _from_people(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:

@@ -29,11 +29,13 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.published import PublishedSampler
 from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.reduction import Reduction
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import load_reward, reward_body, reward_inputs
 from heedful.engine.rollout import Rollouts, RolloutSettings
+from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.streams import beside
@@ -54,6 +56,9 @@ class RlConfig(StageConfig):
     optimised, `advantage` how rewards become advantages (gae needs a critic), `reduction` how tokens are weighed.
     `kl_coef` penalises the distance from the reference, in the reward or in the loss, `step_kl_coef` that from the
     policy that sampled. `ptx` are texts whose likelihood is kept up.
+
+    `reward` is a reward model, a function, a YAML file that combines several, or the address of a server,
+    http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`.
     """
 
     model: str
@@ -119,6 +124,14 @@ class RlConfig(StageConfig):
     slots: int = Field(64, gt=0)
     precision: Precision = "fp32"
     gradient_checkpointing: bool = False
+    sampler: str | None = None
+    publish: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_server_is_told_of_new_weights(self) -> Self:
+        if (self.sampler is None) != (self.publish is None):
+            raise ValueError("sampler=http://...#NAME and publish=FOLDER go together: give both or neither")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -161,7 +174,7 @@ def main(config: RlConfig) -> dict[str, Any]:
     """Improve the policy and write it to `output`/model, and its critic, if it has one, to `output`/critic."""
     inputs: Inputs = {
         "model": config.model,
-        "reward": config.reward,
+        **reward_inputs(config.reward),
         "prompts": config.prompts,
         "ptx": config.ptx,
     }
@@ -169,14 +182,14 @@ def main(config: RlConfig) -> dict[str, Any]:
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
-    reward = RewardModel.load(config.reward)
+    reward = load_reward(config.reward)
     weights = dtype(config.precision)
     actor = hub.load_model(config.model, dtype=weights)
     model = with_critic(actor, config)
     reference = hub.load_model(config.model, dtype=weights)
     for part in (model, reference):
         use_packed_attention(part)
-    policy = Policy(actor, tokenizer)
+    policy = Policy(actor, tokenizer, elsewhere(config, actor, tokenizer))
     rollouts = Rollouts(
         model=model,
         policy=policy,
@@ -220,10 +233,18 @@ def with_critic(actor: Any, config: RlConfig) -> Any:
     return SharedTrunk(actor) if config.critic == "shared" else ActorCritic(actor, critic(config))
 
 
+def elsewhere(config: RlConfig, actor: Any, tokenizer: Any) -> Sampler | None:
+    """The server that draws the answers, if one does."""
+    if config.sampler is None or config.publish is None:
+        return None
+    return PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+
+
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
-    if config.critic == "reward" and hub.same_vocabulary(config.model, config.reward):
-        return hub.value_model(hub.load_scorer(config.reward, dtype=dtype(config.precision)))
+    body = reward_body(config.reward) if config.critic == "reward" else None
+    if body is not None and hub.same_vocabulary(config.model, body):
+        return hub.value_model(hub.load_scorer(body, dtype=dtype(config.precision)))
     return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
 
 

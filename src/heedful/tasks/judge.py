@@ -37,9 +37,9 @@ def gold_one(prompt: Prompt, answer: str) -> dict[str, float]:
 
 
 def find_judge(name: str) -> Judge:
-    """`world`, `panel`, `honesty:TABLE` (rewards for the world's questions, see `tasks.honesty`), or the user's function.
+    """`world`, `panel`, `honesty:TABLE` (rewards for the world's questions, see `tasks.honesty`), or one's own.
 
-    That is `file.py:function` with the signature f(prompts, completions, **columns) -> list[float].
+    One's own is `file.py:function` with the signature f(prompts, completions, **columns) -> list[float].
     """
     if name == "world":
         return gold

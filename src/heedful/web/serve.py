@@ -2,6 +2,8 @@
 
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -9,6 +11,7 @@ import uvicorn
 from heedful.data.store import Store
 from heedful.errors import UserError
 from heedful.types import Lang
+from heedful.web import model_child
 from heedful.web.app import create_app
 from heedful.web.settings import Settings, origin_of
 from heedful.web.studio import Studio
@@ -43,8 +46,9 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     language: Lang = "en",
+    models: Sequence[str] = (),
 ) -> None:
-    """Serve the studio on a store until the process is asked to end.
+    """Serve the studio on a store until the process is asked to end; `models` are those that people talk to.
 
     Beyond the loopback it insists on https: by `certificate` and `key`, or behind a proxy whose address is
     `origin`.
@@ -56,14 +60,15 @@ def serve(
             raise UserError(f"There is no file {file}: check the path.")
     listening = _listen(host, port)
     bound: int = listening.getsockname()[1]
-    settings = Settings(origin_of(origin, host, bound, secure=certificate is not None), language)
+    address = origin_of(origin, host, bound, secure=certificate is not None)
+    settings = Settings(address, language)
     if host not in LOOPBACK and not settings.secure:
         raise UserError(
             f"On {host} passwords would travel in the clear: give --certificate and --key, or the "
             "--origin https://... of a proxy in front of the studio."
         )
-    with Store.open(where) as store:
-        app = create_app(store, settings)
+    with Store.open(where) as store, model_child.serving(models) as (model, model_key):
+        app = create_app(store, replace(settings, model=model, model_key=model_key))
         _announce(app.state.studio, where, language)
         server = uvicorn.Server(
             uvicorn.Config(

@@ -1,8 +1,10 @@
 """What the studio is told when it starts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from heedful.data.personal import PATTERNS
 from heedful.errors import UserError
 from heedful.types import Lang
 
@@ -19,12 +21,15 @@ class Settings:
     """`origin` is the address that browsers use; requests to another host, or from another origin, are refused.
 
     `language` is shown to people whose browser asks for none that we have. `model` is the address of an
-    OpenAI-compatible server for the pages that talk to a model, "" if there is none.
+    OpenAI-compatible server for the pages that talk to a model, "" if there is none; `model_key` is its key.
+    `patterns` name the personal data that is masked in what people say to a model.
     """
 
     origin: str
     language: Lang = "en"
     model: str = ""
+    model_key: str = field(default="", repr=False)
+    patterns: Mapping[str, str] = field(default_factory=lambda: PATTERNS)
 
     @property
     def secure(self) -> bool:

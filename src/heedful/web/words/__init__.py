@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from heedful.types import Lang
-from heedful.web.words import common, desk, research, work
+from heedful.web.words import chat, common, desk, research, work
 
-MODULES = (common, work, desk, research)
+MODULES = (common, work, chat, desk, research)
 LANGUAGES: Mapping[Lang, Mapping[str, str]] = {
     "en": {key: text for module in MODULES for key, text in module.ENGLISH.items()},
     "zh": {key: text for module in MODULES for key, text in module.CHINESE.items()},

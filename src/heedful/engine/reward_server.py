@@ -1,0 +1,77 @@
+"""Rewards from another machine: a server of `heedful serve --reward` as a scorer. The boundary is text."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from heedful.engine.endpoint import Endpoint
+from heedful.errors import UserError
+from heedful.types import Prompt
+
+PATIENCE = 9
+"""Tries after the first, with pauses of 0.5, 1, 2 ... 60 seconds between them: four minutes in all."""
+
+
+class ServerReward:
+    """A reward model behind `/v1/score`.
+
+    A request holds the answers to a few prompts; at most `connections` requests are under way, and a server that is
+    busy or away is asked again. `model` names one of several reward models that the server has.
+    """
+
+    metrics: Mapping[str, float] = {}
+
+    def __init__(
+        self, endpoint: Endpoint, model: str | None = None, *, items: int = 64, connections: int = 4
+    ) -> None:
+        self.endpoint, self.model, self.items, self.connections = endpoint, model, items, connections
+
+    @classmethod
+    def at(cls, url: str) -> "ServerReward":
+        """The reward model at an address such as http://host:8000/v1 or, of several, http://host:8000/v1#NAME.
+
+        The key is HEEDFUL_API_KEY's.
+        """
+        address, _, model = url.partition("#")
+        key = os.environ.get("HEEDFUL_API_KEY")
+        return cls(Endpoint(address, key, retries=PATIENCE), model or None)
+
+    def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
+        """As `RewardModel.scores`. Raises UserError that names the server if it does not answer in time."""
+        asked = [
+            {"messages": [*_messages(prompt), {"role": "assistant", "content": text}]}
+            for prompt, texts in zip(prompts, answers, strict=True)
+            for text in texts
+        ]
+        parts = [asked[i : i + self.items] for i in range(0, len(asked), self.items)]
+        pool = ThreadPoolExecutor(max(1, min(self.connections, len(parts))))
+        try:
+            found = iter([score for part in pool.map(self._ask, parts) for score in part])
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [[next(found) for _ in texts] for texts in answers]
+
+    def _ask(self, items: Sequence[Mapping[str, Any]]) -> list[float]:
+        body: dict[str, Any] = {"items": list(items)}
+        if self.model is not None:
+            body["model"] = self.model
+        rows = self.endpoint.post("score", body).get("data")
+        if not isinstance(rows, list) or len(rows) != len(items):
+            raise self._wrong("a score for every answer")
+        if any(not isinstance(row, dict) or row.get("index") != i for i, row in enumerate(rows)):
+            raise self._wrong("the scores in order")
+        scores = [row.get("score") for row in rows]
+        if not all(type(s) in (int, float) and math.isfinite(s) for s in scores):
+            raise self._wrong("scores that are numbers")
+        return [float(s) for s in scores]
+
+    def _wrong(self, wanted: str) -> UserError:
+        return UserError(
+            f"the reward server {self.endpoint.url} did not send {wanted}: is it heedful serve --reward?"
+        )
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt.messages]

@@ -15,8 +15,9 @@ from heedful.data.rows import messages_row
 from heedful.engine import judges, terminal
 from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Answered, Policy
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import load_reward, reward_inputs
 from heedful.engine.sample import Sampling
+from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Stage, StageConfig
 from heedful.engine.train import means
 from heedful.errors import UserError
@@ -57,7 +58,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     inputs: dict[str, Path | str | None] = {
         f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
     }
-    inputs |= {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
+    inputs |= {"prompts": config.prompts, "heldout": config.heldout}
+    inputs |= reward_inputs(config.reward) if config.reward else {"reward": None}
     stage = Stage("evaluate", config, {**inputs, **judges.inputs(config.judge)})
     if (done := stage.finished()) is not None:
         return done
@@ -69,7 +71,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     prompts = fitting[: config.max_prompts]
     dialogues = read_conversations(config.heldout) if config.heldout else []
     judge = judges.find(config.judge) if config.judge else None
-    reward = RewardModel.load(config.reward) if config.reward else None
+    reward = load_reward(config.reward) if config.reward else None
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     perplexity: dict[str, float | None] = {}
@@ -125,7 +127,7 @@ def held_out_perplexity(policy: Policy, dialogues: Sequence[Conversation], max_l
 
 
 def measured(
-    prompts: Sequence[Prompt], answered: Sequence[Answered], judge: Judge | None, reward: RewardModel | None
+    prompts: Sequence[Prompt], answered: Sequence[Answered], judge: Judge | None, reward: Scorer | None
 ) -> Table:
     """One value an answer for everything that can be measured on it."""
     texts = [a.texts[0] for a in answered]

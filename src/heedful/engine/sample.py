@@ -10,6 +10,7 @@ from heedful.engine.beam import beam_search
 from heedful.engine.choose import Counts, choose
 from heedful.engine.decode import Cache
 from heedful.engine.forward import decode, prefill
+from heedful.engine.joined import joined
 from heedful.engine.randomness import uniform
 from heedful.engine.sampling import Request, Sample, Sampling
 from heedful.engine.stops import StopStrings
@@ -160,11 +161,12 @@ def sample(
         if how.num_beams > 1:
             return beam_search(model, requests, how, stop=ends, slots=slots)
         batch = _Batch(model, requests, how, ends, slots, tokenizer)
-        while batch.waiting or len(batch.slot):
-            # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
-            if batch.waiting and len(batch.free) * 4 >= batch.cache.slots:
-                batch.admit()
-            else:
-                batch.step()
-            batch.retire()
+        with joined(model):
+            while batch.waiting or len(batch.slot):
+                # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
+                if batch.waiting and len(batch.free) * 4 >= batch.cache.slots:
+                    batch.admit()
+                else:
+                    batch.step()
+                batch.retire()
     return batch.answers()

@@ -37,6 +37,7 @@ from heedful.engine.rewards import load_reward, reward_body, reward_inputs
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
+from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
@@ -248,7 +249,7 @@ def critic(config: RlConfig) -> Any:
     return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
 
 
-def asked(config: RlConfig, policy: Policy, reward: RewardModel) -> list[Prompt]:
+def asked(config: RlConfig, policy: Policy, reward: Scorer) -> list[Prompt]:
     """The prompts that fit, easiest first where there is a curriculum."""
     prompts = policy.fitting(read_prompts(config.prompts), config.max_completion_length)
     if not config.curriculum:

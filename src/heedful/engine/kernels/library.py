@@ -24,6 +24,7 @@ TORCH = "torch"
 
 _log = logging.getLogger(__name__)
 _kept: list[str] = []
+_at_hand: dict[str, ctypes.CDLL | None] = {}
 
 
 @cache
@@ -83,6 +84,7 @@ def keep(name: str) -> None:
     if name == TORCH != available():
         _say("this run was begun without the compiled kernels and goes on so; resume=false uses them")
     _kept[:] = [name]
+    _at_hand.clear()
 
 
 def built() -> ctypes.CDLL | None:
@@ -91,6 +93,12 @@ def built() -> ctypes.CDLL | None:
     Raises UserError where `keep` asked for one that is not at hand: with another the run would not be the same.
     """
     wanted = in_use()
+    if wanted not in _at_hand:
+        _at_hand[wanted] = _found(wanted)
+    return _at_hand[wanted]
+
+
+def _found(wanted: str) -> ctypes.CDLL | None:
     if wanted == TORCH:
         return None
     found = _loaded(place())

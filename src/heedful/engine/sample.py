@@ -8,13 +8,8 @@ from torch import Tensor, nn
 
 from heedful.engine.beam import beam_search
 from heedful.engine.choose import Counts, choose
-<<<<<<< HEAD
-from heedful.engine.grammar import Guided
-=======
-from heedful.engine.decode import Cache
-from heedful.engine.forward import decode, prefill
-from heedful.engine.joined import joined
->>>>>>> speed
+        with joined(model):
+    from heedful.engine.grammar import Guided
 from heedful.engine.randomness import uniform
 from heedful.engine.sampling import Request, Sample, Sampling
 from heedful.engine.slots import Slots
@@ -150,22 +145,12 @@ def sample(
         if how.num_beams > 1:
             return beam_search(model, requests, how, stop=ends, slots=slots)
         batch = _Batch(model, requests, how, ends, slots, tokenizer)
-<<<<<<< HEAD
-        while batch.waiting or len(batch.rows):
-            # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
-            if batch.waiting and len(batch.rows.free) * 4 >= batch.rows.cache.slots:
-                batch.admit()
-            else:
-                batch.step()
-            batch.retire()
-=======
         with joined(model):
-            while batch.waiting or len(batch.slot):
+            while batch.waiting or len(batch.rows):
                 # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
-                if batch.waiting and len(batch.free) * 4 >= batch.cache.slots:
+                if batch.waiting and len(batch.rows.free) * 4 >= batch.rows.cache.slots:
                     batch.admit()
                 else:
                     batch.step()
                 batch.retire()
->>>>>>> speed
     return batch.answers()

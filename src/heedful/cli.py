@@ -125,8 +125,7 @@ HELP = {
     "tokenizer": "Train a byte-level BPE tokenizer on text.",
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
-    "feedback": "Sample answers and have them judged; or stats, annotators, export, import, backup, restore, pause, "
-    "resume, forget-annotator on a store.",
+    "feedback": "Sample answers and have them judged; `feedback stats`, `export`, ... work on a store.",
     "reward": "Train a reward model on comparisons, rankings, ratings or steps.",
     "rl": "Improve the policy against the reward model: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO.",
     "prefer": "Improve the policy on comparisons, by DPO and its relatives.",

@@ -9,7 +9,7 @@ import docs_kit
 import pytest
 import typer
 
-from heedful import cli, recipes, settings
+from heedful import cli, feedback_verbs, recipes, settings
 from heedful.errors import UserError
 
 COMMANDS = docs_kit.generator().flattened(typer.main.get_command(cli.app))
@@ -31,6 +31,9 @@ def check_heedful(verb: str, words: list[str]) -> None:
         if not known[word].is_flag:
             next(given)
     if verb in ("inspect", "doctor"):
+        return
+    if verb == "feedback" and (of_store := feedback_verbs.find(plain[0])):
+        settings.check(feedback_verbs.VERBS[of_store][0], settings.parse(plain[1:]), what=of_store)
         return
     if verb in ("selfcheck", "serve"):
         plain = plain[1:] if plain and "=" not in plain[0] else plain

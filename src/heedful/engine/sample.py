@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from heedful.engine.beam import beam_search
 from heedful.engine.choose import Counts, choose
-        with joined(model):
-    from heedful.engine.grammar import Guided
+from heedful.engine.grammar import Guided
+from heedful.engine.joined import joined
 from heedful.engine.randomness import uniform
 from heedful.engine.sampling import Request, Sample, Sampling
 from heedful.engine.slots import Slots

@@ -205,9 +205,9 @@ def losses() -> str:
         f"{inspect.getdoc(bind)}\n",
         "Per token: " + ", ".join(f"`{c}`" for c in sorted(bind.TOKEN)) + ".",
         "Per sequence: " + ", ".join(f"`{c}`" for c in sorted(bind.SEQUENCE)) + ".",
-        "Per pair: any of these after " + " or ".join(f"`{p}`" for p in bind.PAIR_PREFIXES) + ".\n",
-        "`fit` multiplies each value by the weight of its token, sequence or pair, and divides the sum by the sum of "
-        "the weights over the whole optimiser step.\n",
+        "Per pair: " + ", ".join(f"`{c}`" for c in sorted(bind.PAIR)) + ".\n",
+        "`fit` multiplies each value by the weight of its token, sequence, pair or group, and divides the sum by the "
+        "sum of the weights over the whole optimiser step.\n",
     ]
     for name in LOSSES:
         module = import_module(f"heedful.losses.{name}")

@@ -44,6 +44,7 @@ def configs() -> dict[str, Any]:
         "phi3": hf.Phi3Config(**_COMMON),
         "olmo2": hf.Olmo2Config(**_COMMON),
         "gpt2": hf.GPT2Config(**_GPT),
+        "gptj": hf.GPTJConfig(**_GPT, rotary_dim=4),
         "gpt_neox": hf.GPTNeoXConfig(**{k: v for k, v in _FULL.items() if k != "num_key_value_heads"}),
         "smollm3": hf.SmolLM3Config(**_COMMON),
         "granite": hf.GraniteConfig(**_COMMON),
@@ -56,11 +57,8 @@ def configs() -> dict[str, Any]:
 
 def padded_configs() -> dict[str, Any]:
     """Architectures that accept the attention setting without obeying it, or refuse it."""
-    rotary: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 128}
     falcon: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     return {
-        "gptj": hf.GPTJConfig(vocab_size=VOCAB, **rotary),
-        "codegen": hf.CodeGenConfig(vocab_size=VOCAB, n_ctx=128, **rotary),
         "bloom": hf.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=4),
         "falcon": hf.FalconConfig(vocab_size=VOCAB, **falcon),
         "falcon_alibi": hf.FalconConfig(vocab_size=VOCAB, alibi=True, **falcon),

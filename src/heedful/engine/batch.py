@@ -6,7 +6,7 @@ that predict trained tokens, and the columns that travel with them.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,30 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Which of a tree's sequences was chosen and which rejected; weight multiplies the pair's loss."""
+    """Which of a tree's sequences was chosen and which rejected; weight multiplies the pair's loss.
+
+    `strength` says how much better the chosen one is, `probability` how sure it is that it is better.
+    """
 
     chosen: int
     rejected: int
     weight: float = 1.0
+    strength: float = 1.0
+    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A prompt and the branches that continue it; without branches the prompt itself is the sequence."""
+    """A prompt and the branches that continue it; without branches the prompt itself is the sequence.
+
+    `labels` are columns with one value per sequence, such as `rating`, `rank` (0 is best) or `label`.
+    """
 
     prompt: Node
     branches: tuple[Node, ...] = ()
     pairs: tuple[Pair, ...] = ()
     weight: float = 1.0
+    labels: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -81,14 +90,15 @@ def answer_node(ids: Sequence[int] | Ids, **columns: Column) -> Node:
 
 @dataclass(slots=True)
 class Packed:
-    """One row of T tokens with N trained tokens in S sequences and P pairs.
+    """One row of T tokens with N trained tokens in S sequences, P pairs and G groups (trees).
 
     ids, positions [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n
     itself stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
-    sequence's last token; chosen, rejected [P]: sequence numbers; columns: name -> [N]; weights: unit -> [N],
-    [S] or [P]; absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is
-    known to add nothing to the sum. `stream` says which terms of an objective are for this row; `drawn` how its
-    answers were sampled, where their log-probs are those of that distribution and not the model's.
+    sequence's last token; group [S]: which group each sequence belongs to; chosen, rejected [P]: sequence numbers;
+    strength, probability [P]: of the preference; columns: name -> [N] or [S]; weights: unit -> [N], [S], [P] or [G];
+    absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is known to add
+    nothing to the sum. `stream` says which terms of an objective are for this row; `drawn` how its answers were
+    sampled, where their log-probs are those of that distribution and not the model's.
     """
 
     ids: Tensor
@@ -99,8 +109,11 @@ class Packed:
     targets: Tensor
     sequence: Tensor
     last: Tensor
+    group: Tensor
     chosen: Tensor
     rejected: Tensor
+    strength: Tensor
+    probability: Tensor
     columns: dict[str, Tensor]
     weights: dict[Unit, Tensor]
     absent: dict[Unit, float] = field(default_factory=dict)
@@ -133,13 +146,23 @@ def collate(trees: Sequence[Tree]) -> Packed:
     last: list[int] = []
     sequence_weight: list[float] = []
     columns: dict[str, list[Column]] = {}
-    pairs: list[tuple[int, int, float]] = []
+    labels: dict[str, list[float]] = {}
+    pairs: list[Pair] = []
+    members: list[int] = []
     for tree, group in zip(trees, layout.groups, strict=True):
         first = len(last)
-        pairs += [(first + p.chosen, first + p.rejected, p.weight * tree.weight) for p in tree.pairs]
+        pairs += [
+            replace(p, chosen=first + p.chosen, rejected=first + p.rejected, weight=p.weight * tree.weight)
+            for p in tree.pairs
+        ]
         ids.append(tree.prompt.ids)
         leaves = tree.branches or (tree.prompt,)
         spans = group.branches or (group.prompt,)
+        members.append(len(spans))
+        for name, given in tree.labels.items():
+            if len(given) != len(spans):
+                raise ValueError(f"label {name} has {len(given)} values for {len(spans)} sequences")
+            labels.setdefault(name, []).extend(given)
         if tree.branches and tree.prompt.trained.any():
             raise ValueError("the prompt of a tree with branches cannot be trained")
         for node, (start, end) in zip(leaves, spans, strict=True):
@@ -166,8 +189,10 @@ def collate(trees: Sequence[Tree]) -> Packed:
     weights: dict[Unit, Tensor] = {
         "token": torch.from_numpy(np.concatenate(token_weight)),
         "sequence": torch.tensor(sequence_weight),
-        "pair": torch.tensor([w for _, _, w in pairs], dtype=torch.float32),
+        "pair": torch.tensor([p.weight for p in pairs], dtype=torch.float32),
+        "group": torch.tensor([t.weight for t in trees]),
     }
+    told = {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()}
     return Packed(
         ids=torch.from_numpy(np.concatenate(ids)),
         positions=layout.positions,
@@ -177,9 +202,13 @@ def collate(trees: Sequence[Tree]) -> Packed:
         targets=torch.from_numpy(np.concatenate(targets)),
         sequence=torch.from_numpy(np.concatenate(sequence)),
         last=torch.tensor(last),
-        chosen=torch.tensor([c for c, _, _ in pairs], dtype=torch.long),
-        rejected=torch.tensor([r for _, r, _ in pairs], dtype=torch.long),
-        columns={name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
+        group=torch.repeat_interleave(torch.arange(len(trees)), torch.tensor(members)),
+        chosen=torch.tensor([p.chosen for p in pairs], dtype=torch.long),
+        rejected=torch.tensor([p.rejected for p in pairs], dtype=torch.long),
+        strength=torch.tensor([p.strength for p in pairs], dtype=torch.float32),
+        probability=torch.tensor([p.probability for p in pairs], dtype=torch.float32),
+        columns=told
+        | {name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
         weights=weights,
     )
 

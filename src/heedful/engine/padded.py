@@ -20,6 +20,9 @@ from heedful.engine.layout import Layout
 from heedful.engine.padded_cache import recall, remember
 from heedful.errors import UserError
 
+CACHES = ("cache", "past_key_values")
+"""What transformers calls the argument that holds keys and values: since 5.24, and before."""
+
 _TOLERANCE = 1e-3  # a row that sees what it should not differs by far more, rounding by far less
 
 
@@ -100,7 +103,8 @@ def _spread(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         return None
     ids = (args[0] if args else kwargs["input_ids"])[0]
     rest = {name: value for name, value in kwargs.items() if name != "input_ids"}
-    if not isinstance(rows, TreeRows) and not accepts(body, "past_key_values"):
+    keeps = next((name for name in CACHES if accepts(body, name)), "")
+    if not isinstance(rows, TreeRows) and not keeps:
         raise UserError(
             f"{body.config.model_type} models keep no keys and values, so nothing can be sampled from them: "  # type: ignore[union-attr]
             "choose a model of another architecture"
@@ -108,12 +112,12 @@ def _spread(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     if isinstance(rows, DecodeRows):
         cache, mask, length = recall(rows)
         ids, positions = ids[:, None], length[:, None]
-        rest |= {"past_key_values": cache, "use_cache": True}
+        rest |= {keeps: cache, "use_cache": True}
     else:
         index, mask, _ = _plan(_layout(rows), ids.device)
         ids, positions = ids[index], torch.arange(index.shape[1], device=ids.device).expand(index.shape)
         if isinstance(rows, PrefillRows):
-            rest |= {"past_key_values": DynamicCache(), "use_cache": True}
+            rest |= {keeps: DynamicCache(), "use_cache": True}
     rest["attention_mask"] = mask
     if accepts(body, "position_ids"):
         rest["position_ids"] = positions
@@ -128,14 +132,19 @@ def _gather(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outp
     hidden = output.last_hidden_state
     if isinstance(rows, DecodeRows):
         new = torch.arange(len(hidden))
-        remember(rows, kwargs["past_key_values"], (new, torch.full_like(new, -1)))
+        remember(rows, _kept(kwargs), (new, torch.full_like(new, -1)))
         output.last_hidden_state = hidden.transpose(0, 1)
         return output
     _, _, where = _plan(_layout(rows), hidden.device)
     if isinstance(rows, PrefillRows):
-        remember(rows, kwargs["past_key_values"], where)
+        remember(rows, _kept(kwargs), where)
     output.last_hidden_state = hidden[where][None]
     return output
+
+
+def _kept(kwargs: dict[str, Any]) -> Any:
+    """The cache that `_spread` handed to the body."""
+    return next(kwargs[name] for name in CACHES if name in kwargs)
 
 
 def _layout(rows: Rows) -> Layout:

@@ -15,7 +15,7 @@ from heedful.engine.choose import truncate
 from heedful.engine.head import linear_head
 from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.engine.sampling import Sampling
-from heedful.losses.bind import PAIR_PREFIXES, TOKEN, quantity
+from heedful.losses import bind
 from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.logprob import token_logprobs
@@ -160,9 +160,10 @@ def scores(model: nn.Module, packed: Packed) -> Tensor:
 def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
     """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
     wanted = set(names)
-    quantities = {quantity(n) for n in wanted}
+    quantities = {bind.quantity(n) for n in wanted}
     policy = model.policy if isinstance(model, ActorCritic | SharedTrunk | Pupil) else model
-    values, hidden = dict(packed.columns), None
+    values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
+    hidden = None
     if "value" in quantities and isinstance(model, SharedTrunk):
         hidden = states(policy, packed, packed.rows)
         values["value"] = F.linear(hidden.float(), model.value_head.weight.float())[:, 0]
@@ -178,14 +179,32 @@ def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tenso
             values["teacher_logits"] = logits(model.teacher, packed, packed.rows).float()
     if "score" in quantities:
         values["score"] = scores(model, packed)
-    for name in wanted:
-        if name.startswith(PAIR_PREFIXES):
-            which = packed.chosen if name.startswith("chosen_") else packed.rejected
-            value = values[quantity(name)]
-            values[name] = (per_sequence(value, packed) if quantity(name) in TOKEN else value)[which]
-        elif name not in values:
-            raise KeyError(f"a loss needs the column '{name}', which this batch does not carry")
-    return {name: values[name] for name in wanted}
+    if "length" in quantities:
+        values["length"] = torch.bincount(packed.sequence, minlength=len(packed.last)).float()
+    if "present" in quantities:
+        values["present"] = torch.ones(len(packed.last), device=packed.ids.device)
+    if missing := sorted(quantities - values.keys()):
+        raise KeyError(f"a loss needs the column '{missing[0]}', which this batch does not carry")
+    return {name: arranged(name, values[bind.quantity(name)], packed) for name in wanted}
+
+
+def arranged(name: str, value: Tensor, packed: Packed) -> Tensor:
+    """A quantity as the column that a loss names: by token, sequence, pair or, side by side, by prompt."""
+    prefix = bind.prefix(name)
+    if not prefix:
+        return value
+    whole = per_sequence(value, packed) if bind.quantity(name) in bind.TOKEN else value
+    if prefix == "listed_":
+        return side_by_side(whole, packed)
+    return {"chosen_": whole[packed.chosen], "rejected_": whole[packed.rejected], "sequence_": whole}[prefix]
+
+
+def side_by_side(value: Tensor, packed: Packed) -> Tensor:
+    """Values of sequences [S] -> [G, K], one row a group, zeros on the right."""
+    sizes = torch.bincount(packed.group)
+    place = torch.arange(len(value), device=value.device) - (sizes.cumsum(0) - sizes)[packed.group]
+    table = torch.zeros(len(sizes), int(sizes.max()), device=value.device, dtype=value.dtype)
+    return table.index_put((packed.group, place), value)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from heedful.data import chat
-from heedful.data.formats import read_conversations, read_preferences, read_prompts, read_texts
+from heedful.data.formats import read_conversations, read_prompts, read_texts
 from heedful.data.packing import pack
 from heedful.data.solutions import read_solutions
 from heedful.data.verdicts import read_verdicts
-from heedful.engine import dialogues, pairs, train
+from heedful.engine import dialogues, judgements, train
 from heedful.engine.batch import Tree
 from heedful.engine.process_reward import solution_trees
 from heedful.engine.rehearsal import Shape
 from heedful.engine.verdict_trees import learnt_from
+from heedful.losses import find
 from heedful.nn import hub
 
 SCORED = 16384
@@ -114,7 +115,15 @@ def trees_of(stage: str, settings: dict[str, Any], model: str) -> list[Tree] | N
         return dialogues.conversations(tokenizer, read_conversations(data), settings["max_length"])[0]
     if stage == "reward":
         return judged_trees(tokenizer, data, settings)
-    return pairs.compared(tokenizer, read_preferences(data), settings["max_length"]).trees
+    return preferred_trees(tokenizer, data, settings)
+
+
+def preferred_trees(tokenizer: Any, data: Path, settings: dict[str, Any]) -> list[Tree]:
+    """What a policy learns from under the loss that the settings name."""
+    loss, seed = find.find(settings["loss"]), settings["seed"]
+    known, _ = judgements.read(loss, data, settings["heldout_ratio"], seed)
+    names = ("max_length", "borrowed", "step_separator", "seed")
+    return judgements.material(tokenizer, known, **{name: settings[name] for name in names}).trees
 
 
 def judged_trees(tokenizer: Any, data: Path, settings: dict[str, Any]) -> list[Tree]:

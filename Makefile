@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?=
+PYTEST ?= -n auto --dist loadfile
 BENCH ?=
 
 export HF_HUB_OFFLINE ?= 1
@@ -28,10 +29,10 @@ demo-small: $(READY)  ## the demo at a size for tests, about a minute
 	$(BIN)/heedful loop small $(DEMO)
 
 test: $(READY)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
 
 test-slow: $(READY)  ## the slow tests: kills, whole loops, three seeds
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PYTEST) -m slow
 
 check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check src tests benchmarks

@@ -48,8 +48,7 @@ def read(connection: Connection, found: Marks, lengths: Ints) -> Games:
     columns = schema.answers.c
     names: dict[str, int] = {}
     policy = np.zeros(lengths.size, dtype=np.intp)
-    rows = connection.execute(select(columns.seq, columns.policy)).all()
-    for seq, name in rows:
+    for seq, name in connection.execute(select(columns.seq, columns.policy)).tuples().all():
         policy[seq] = names.setdefault(name, len(names))
     kept = found.where((found.b > 0) & (policy[found.a] != policy[found.b]))
     apart = (lengths[kept.a] - lengths[kept.b]).astype(np.float64)

@@ -10,7 +10,7 @@ import docs_kit
 import pytest
 import typer
 
-from heedful import cli, recipes, settings
+from heedful import cli, feedback_verbs, recipes, settings
 from heedful.errors import UserError
 
 GROUP: Any = typer.main.get_command(cli.app)
@@ -29,6 +29,9 @@ def check_heedful(verb: str, words: list[str]) -> None:
         if not known[word].is_flag:
             next(given)
     if verb in ("inspect", "doctor"):
+        return
+    if verb == "feedback" and (of_store := feedback_verbs.find(plain[0])):
+        settings.check(feedback_verbs.VERBS[of_store][0], settings.parse(plain[1:]), what=of_store)
         return
     if verb == "selfcheck":
         plain.pop(0)

@@ -16,7 +16,7 @@ from heedful.people.columns import Marks
 from heedful.people.figures import AnnotatorFigures, Statistics, Times
 from heedful.stats.aggregate import dawid_skene
 from heedful.stats.blocks import block_sums, bootstrap_sums
-from heedful.stats.coded import Coded, agreement, column_codes
+from heedful.stats.coded import Coded, agreements, column_codes
 from heedful.stats.estimate import Estimate, undefined
 from heedful.stats.intervals import mean_interval, wilson
 from heedful.stats.labels import Labels
@@ -53,8 +53,8 @@ def statistics(
             connection.execute(select(schema.annotators.c.name, schema.annotators.c.kind)).tuples().all()
         )
     parts = {number: found.of(number) for number in NAMES}
-    agreements = {
-        NAMES[number]: agreement(_coded(marks, number), resamples=resamples, seed=seed)
+    found_agreements = {
+        NAMES[number]: agreements(_coded(marks, number), resamples=resamples, seed=seed)
         for number, marks in parts.items()
         if marks.kind.size
     }
@@ -65,7 +65,7 @@ def statistics(
     return Statistics(
         as_of=as_of,
         kinds=kinds,
-        agreement=agreements,
+        agreement=found_agreements,
         annotators=told,
         position=position,
         length=length,

@@ -41,7 +41,7 @@ class Agreement:
     alpha_interval: Estimate
 
 
-def agreement(labels: Coded, *, resamples: int = 200, seed: int = 0) -> Agreement:
+def agreements(labels: Coded, *, resamples: int = 200, seed: int = 0) -> Agreement:
     """Every figure of agreement, with bootstrap intervals over clusters; `labels` hold one a person and item."""
     values, value = np.unique(labels.value, return_inverse=True)
     _, first, item = np.unique(labels.item, return_index=True, return_inverse=True)

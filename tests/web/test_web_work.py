@@ -49,8 +49,7 @@ def test_an_earlier_answer_is_revised(chrome: Browser, comparing: Running) -> No
     with tab(chrome, comparing, "ann") as t:
         t.open()
         t.press("1", "Enter")
-        t.page.wait_for_selector("#history li", state="attached")
-        t.page.locator(".panel summary").nth(1).click()
+        t.page.locator("#earlier summary").click()
         t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('answered')")
         t.page.locator("#history button", has_text="answered").click()
         t.page.wait_for_selector("#revising:not([hidden])")
@@ -83,6 +82,7 @@ def test_flags_and_skips(chrome: Browser, comparing: Running) -> None:
         t.page.wait_for_function("() => document.querySelector('#done-today').textContent === '1'")
         t.press("s", "2", "Enter")
         assert t.stored(2)[1]["reason"] == "knowledge"
+        t.page.locator("#earlier summary").click()
         t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('skipped')")
     assert len(list(comparing.studio.store.flags())) == 1
 

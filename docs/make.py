@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import heedful
-from heedful import cli, loop, recipes
+from heedful import cli, feedback_verbs, loop, recipes
 from heedful.bench.config import BenchConfig
 from heedful.engine.stage import StageConfig
 from heedful.engine.train import TrainingConfig
@@ -121,7 +121,17 @@ def verb_section(name: str, command: Any) -> str:
     if config is None:
         return text + "\n| option | what it does | default |\n|---|---|---|\n" + "\n".join(options) + "\n"
     base = next((b for b in (TrainingConfig, StageConfig) if issubclass(config, b)), None)
-    return f"{text}\n{inspect.getdoc(config)}\n\n{settings_table(config, base)}"
+    section = f"{text}\n{inspect.getdoc(config)}\n\n{settings_table(config, base)}"
+    return section + store_verbs() if name == "feedback" else section
+
+
+def store_verbs() -> str:
+    """The verbs of `heedful feedback`."""
+    parts = []
+    for verb, (config, _) in feedback_verbs.VERBS.items():
+        parts.append(f"### feedback {verb}\n\n```text\nheedful feedback {verb} key=value ...\n```\n")
+        parts.append(f"{inspect.getdoc(config)}\n\n{settings_table(config)}")
+    return "\n" + "\n".join(parts)
 
 
 def config_of(verb: str) -> type[BaseModel] | None:
@@ -147,11 +157,21 @@ def settings_table(config: type[BaseModel], base: type[BaseModel] | None = None)
     """A table of the settings that `config` adds to `base` or gives another default."""
     known = base.model_fields if base else {}
     rows = [
-        f"| `{name}` | {described(field.annotation)} | {default(field)} | {limits(field)} |"
+        row
         for name, field in config.model_fields.items()
         if name not in known or repr(known[name]) != repr(field)
+        for row in settings_rows(field.alias or name, field)
     ]
     return "| key | type | default | limits |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def settings_rows(name: str, field: FieldInfo) -> Iterator[str]:
+    """The row of a setting; a group of settings has one for each of its own."""
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        for inner, one in field.annotation.model_fields.items():
+            yield from settings_rows(f"{name}.{inner}", one)
+    else:
+        yield f"| `{name}` | {described(field.annotation)} | {default(field)} | {limits(field)} |"
 
 
 def described(kind: Any) -> str:

@@ -117,8 +117,7 @@ HELP = {
     "tokenizer": "Train a byte-level BPE tokenizer on text.",
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
-    "feedback": "Sample answers and have them judged; or stats, annotators, export, import, backup, restore, pause, "
-    "resume, forget-annotator on a store.",
+    "feedback": "Sample answers and have them judged; `feedback stats`, `export`, ... work on a store.",
     "reward": "Train a reward model on comparisons.",
     "rl": "Improve the policy by PPO or GRPO against the reward model.",
     "prefer": "Improve the policy by DPO on comparisons.",

@@ -38,7 +38,7 @@ class Stats(_Words):
 
 
 class Export(_Words):
-    """Judgements to a file and its manifest."""
+    """Judgements to a file, and beside it a manifest whose `as_of` makes it again."""
 
     path: Path
     format: exports.Format = "preference"
@@ -53,7 +53,7 @@ class Export(_Words):
 
 
 class Import(_Words):
-    """Judgements from a file."""
+    """Judgements from a file; `annotator` and `policy` are names for those that it does not name."""
 
     path: Path
     format: imports.Source = "preference"
@@ -62,21 +62,39 @@ class Import(_Words):
     round: int = 0
 
 
-class Copy(_Words):
-    """A store and the file that it is copied to or from."""
+class Backup(_Words):
+    """The store as one SQLite file at `path`, checked, while others work on it."""
 
     path: Path
 
 
-class Person(_Words):
-    """One annotator; `reason` is why they are paused."""
+class Restore(_Words):
+    """What the backup `path` holds as a new store."""
+
+    path: Path
+
+
+class Pause(_Words):
+    """An annotator gets nothing to judge from now on; they are told the `reason`."""
 
     name: str
     reason: str = ""
 
 
+class Resume(_Words):
+    """A paused annotator may go on."""
+
+    name: str
+
+
+class Forget(_Words):
+    """An annotator's name and remarks are removed; their judgements stay."""
+
+    name: str
+
+
 class Everybody(_Words):
-    """All annotators."""
+    """Who may judge, and why; `json=true` prints every figure."""
 
     json_: bool = Field(False, alias="json")
 
@@ -126,31 +144,31 @@ def _import(given: Import) -> str:
     return f"{found.events} new events, {found.prompts} new prompts, {found.answers} new answers{skipped}"
 
 
-def _backup(given: Copy) -> str:
+def _backup(given: Backup) -> str:
     with _open(given) as store:
         last = backup.backup(store, given.path)
     return f"{last} events -> {given.path}, checked"
 
 
-def _restore(given: Copy) -> str:
+def _restore(given: Restore) -> str:
     last = backup.restore(given.path, given.store)
     return f"{last} events -> {given.store}"
 
 
-def _forget(given: Person) -> str:
+def _forget(given: Forget) -> str:
     with _open(given) as store:
         wild.forget(store, given.name)
         alias = backup.forget_annotator(store, given.name)
     return f"{given.name} is '{alias}' from now on; earlier backups and exports still hold the name"
 
 
-def _pause(given: Person) -> str:
+def _pause(given: Pause) -> str:
     with _open(given) as store:
         standing.pause(store, given.name, given.reason)
     return f"{given.name} gets nothing to judge: {given.reason}"
 
 
-def _resume(given: Person) -> str:
+def _resume(given: Resume) -> str:
     with _open(given) as store:
         standing.resume(store, given.name)
     return f"{given.name} may go on; hidden gold counts anew"
@@ -185,11 +203,11 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], str]]] = {
     "annotators": (Everybody, _annotators),
     "export": (Export, _export),
     "import": (Import, _import),
-    "backup": (Copy, _backup),
-    "restore": (Copy, _restore),
-    "pause": (Person, _pause),
-    "resume": (Person, _resume),
-    "forget-annotator": (Person, _forget),
+    "backup": (Backup, _backup),
+    "restore": (Restore, _restore),
+    "pause": (Pause, _pause),
+    "resume": (Resume, _resume),
+    "forget-annotator": (Forget, _forget),
 }
 
 

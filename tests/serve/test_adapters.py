@@ -1,5 +1,7 @@
 """LoRA adapters beside their base model, chosen by name: each answers as it would merged, and the base as without."""
 
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from heedful.nn import hub
 from serve import live
 
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers for an old name
 peft = pytest.importorskip("peft", reason="adapters need pip install 'heedful[lora]'")
 
 
@@ -67,9 +70,6 @@ def test_each_adapter_answers_as_if_it_were_merged(models: dict[str, str], tmp_p
 
 
 def test_a_model_whose_folder_is_replaced_is_loaded_again(models: dict[str, str], tmp_path: Path) -> None:
-    import shutil
-    import time
-
     place = tmp_path / "policy"
     shutil.copytree(models["tiny"], place)
     body = {"model": "policy", "prompt": "the cat", "max_tokens": 8, "seed": 1}

@@ -51,7 +51,7 @@ def claim(connection: Connection, annotator: str, batch: str | None) -> Assignme
 def _nothing(
     batch: str | None, candidates: list[Batch], open_ones: list[Batch], allowed: list[Batch]
 ) -> Nothing:
-    if allowed:
+    if allowed and len(allowed) == len(open_ones):
         return Nothing("empty", "Everything that is open is answered or in others' hands.")
     if open_ones:
         return Nothing("unqualified", "What is open is for annotators who passed the qualifying set.")

@@ -48,12 +48,11 @@ def read(connection: Connection, found: Marks, lengths: Ints) -> Games:
     columns = schema.answers.c
     names: dict[str, int] = {}
     policy = np.zeros(lengths.size, dtype=np.intp)
-    rows = connection.execute(select(columns.seq, columns.policy)).all()
-    for seq, name in rows:
+    for seq, name in connection.execute(select(columns.seq, columns.policy)).tuples().all():
         policy[seq] = names.setdefault(name, len(names))
     kept = found.where((found.b > 0) & (policy[found.a] != policy[found.b]))
     apart = (lengths[kept.a] - lengths[kept.b]).astype(np.float64)
-    spread = float(apart.std()) or 1.0
+    spread = (float(apart.std()) if apart.size else 0.0) or 1.0
     # Few distinct values make the fit fast; a sixteenth of a unit is far below what could matter.
     longer = np.rint(np.tanh(apart / spread) * STEPS) / STEPS
     outcome = np.sign(kept.value)

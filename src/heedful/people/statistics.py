@@ -16,7 +16,7 @@ from heedful.people.columns import Marks
 from heedful.people.figures import AnnotatorFigures, Statistics, Times
 from heedful.stats.aggregate import dawid_skene
 from heedful.stats.blocks import block_sums, bootstrap_sums
-from heedful.stats.coded import Coded, agreement, column_codes
+from heedful.stats.coded import Coded, agreements, column_codes
 from heedful.stats.estimate import Estimate, undefined
 from heedful.stats.intervals import mean_interval, wilson
 from heedful.stats.labels import Labels
@@ -53,8 +53,8 @@ def statistics(
             connection.execute(select(schema.annotators.c.name, schema.annotators.c.kind)).tuples().all()
         )
     parts = {number: found.of(number) for number in NAMES}
-    agreements = {
-        NAMES[number]: agreement(_coded(marks, number), resamples=resamples, seed=seed)
+    found_agreements = {
+        NAMES[number]: agreements(_coded(marks, number), resamples=resamples, seed=seed)
         for number, marks in parts.items()
         if marks.kind.size
     }
@@ -65,7 +65,7 @@ def statistics(
     return Statistics(
         as_of=as_of,
         kinds=kinds,
-        agreement=agreements,
+        agreement=found_agreements,
         annotators=told,
         position=position,
         length=length,
@@ -101,9 +101,7 @@ def _kinds(connection: Connection, found: Marks) -> dict[str, int]:
 
 def _coded(marks: Marks, kind: int) -> Coded:
     """Labels of items: the side chosen in a pair, the mark of an answer, the label of a step."""
-    item = column_codes(
-        [marks.prompt, marks.a, marks.b, marks.criterion, *([marks.part] if kind == STEPS else [])]
-    )
+    item = column_codes([marks.a, marks.b, marks.criterion, *([marks.part] if kind == STEPS else [])])
     value = np.sign(marks.value) if kind in (COMPARISON, RANKING) else marks.value
     return Coded(item, marks.annotator, value, marks.prompt)
 
@@ -170,7 +168,7 @@ def _annotators(
 def _habits(found: Marks, seed: int) -> tuple[dict[int, float], dict[int, dict[str, float]], bool]:
     """Dawid and Skene's accuracy and bias of each annotator, on the choices in pairs that several judged."""
     pairs = found.where(found.b > 0)
-    item = column_codes([pairs.prompt, pairs.a, pairs.b, pairs.criterion])
+    item = column_codes([pairs.a, pairs.b, pairs.criterion])
     if not item.size:
         return {}, {}, False
     several = np.flatnonzero(np.bincount(item) >= 2)

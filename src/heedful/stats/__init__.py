@@ -18,7 +18,7 @@ from heedful.stats.calibration import (
     calibration_curve,
     expected_calibration_error,
 )
-from heedful.stats.coded import Agreement, Coded, agreement
+from heedful.stats.coded import Agreement, Coded, agreements
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import (
     PairedDifference,
@@ -57,7 +57,7 @@ __all__ = [
     "Qualification",
     "WinRate",
     "accuracy",
-    "agreement",
+    "agreements",
     "auc",
     "block_sums",
     "bootstrap",

@@ -1,6 +1,5 @@
 """The feedback store: prompts, answers, and people's judgements of them, none of which is ever lost."""
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from heedful.data.store import events, items, queries
 from heedful.data.store.connect import connect, transaction
 from heedful.data.store.judgements import decode, draft
 from heedful.data.store.records import Annotator, Event, Flag, Judgement, Kind, Skip, Where
+from heedful.data.store.turns import Turns
 from heedful.errors import UserError
 from heedful.types import (
     Answer,
@@ -38,8 +38,8 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # SQLite's waiting writers poll; within a process a lock queues them fairly and without delay.
-        self._turn = threading.Lock()
+        # SQLite's waiting writers poll; within a process they queue, fairly and without delay.
+        self._turns = Turns()
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = True, busy_seconds: float = 30.0) -> Self:
@@ -65,7 +65,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that is the only writer; it is committed as a whole, or not at all."""
-        with self._turn, transaction(self._engine, write=True) as connection:
+        with self._turns.turn(), transaction(self._engine, write=True) as connection:
             yield connection
 
     @contextmanager

@@ -24,7 +24,7 @@ def long_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chrome() -> Iterator[Browser]:
     """Closed with its module: its event loop must not meet other tests."""
     with chromium() as made:
         yield made

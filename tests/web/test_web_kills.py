@@ -31,7 +31,9 @@ def _prepare(path: Path, port: int, tasks: int) -> list[tuple[dict[str, str], di
     """A store with many comparisons, and the cookies and headers of twenty annotators."""
     with Store.open(path) as store:
         store.add_prompts(Prompt(f"p{n}", (Message("user", f"Ask {n}"),)) for n in range(tasks))
-        store.add_answers(Answer(f"a{n}{side}", f"p{n}", f"{side} {n}") for n in range(tasks) for side in "xy")
+        store.add_answers(
+            Answer(f"a{n}{side}", f"p{n}", f"{side} {n}") for n in range(tasks) for side in "xy"
+        )
         new = [NewTask(f"p{n}", (f"a{n}x", f"a{n}y")) for n in range(tasks)]
         Queue(store).create_batch("b", "b", BatchSettings(question="compare", overlap=2), new)
         studio = Studio(store, Settings(f"http://127.0.0.1:{port}"))
@@ -68,7 +70,9 @@ class Client(threading.Thread):
             if done and "events" in done:
                 self.acknowledged[body["uuid"]] = tuple(done["events"])
 
-    def _until_answered(self, method: str, path: str, body: dict[str, object] | None) -> dict[str, object] | None:
+    def _until_answered(
+        self, method: str, path: str, body: dict[str, object] | None
+    ) -> dict[str, object] | None:
         while not self._stop_asked.is_set():
             try:
                 response = self._client.request(method, path, json=body)
@@ -156,7 +160,12 @@ def test_one_uuid_a_hundred_times_at_once_is_one_event(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         client = server.client("ann")
         task = client.get("/api/work/next?batch=q-compare").json()["assignment"]
-        body = {"task": task["task"], "uuid": str(uuid.uuid4()), "version": 0, "reply": {"choices": {"overall": 1}}}
+        body = {
+            "task": task["task"],
+            "uuid": str(uuid.uuid4()),
+            "version": 0,
+            "reply": {"choices": {"overall": 1}},
+        }
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: client.post("/api/work/submit", json=body), range(100)))
         assert {answer.status_code for answer in answers} == {200}

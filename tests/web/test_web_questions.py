@@ -111,10 +111,10 @@ def _only(server: Running, question: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["keys", "pointer", "touch"])
-def test_every_question_says_the_same_by_every_way(browser: Browser, long_server: Running, way: str) -> None:
+def test_every_question_says_the_same_by_every_way(chrome: Browser, long_server: Running, way: str) -> None:
     name = {"keys": "ann", "pointer": "bo", "touch": "rita"}[way]
     _only(long_server, QUESTIONS[0])
-    with tab(browser, long_server, name, touch=way == "touch") as t:
+    with tab(chrome, long_server, name, touch=way == "touch") as t:
         t.open()
         for number, question in enumerate(QUESTIONS):
             t.page.wait_for_selector(f".task[data-question={question}]")
@@ -129,27 +129,27 @@ def test_every_question_says_the_same_by_every_way(browser: Browser, long_server
 
 
 def test_six_answers_are_ranked_within_twelve_keys_from_any_start(
-    browser: Browser, long_server: Running
+    chrome: Browser, long_server: Running
 ) -> None:
     _only(long_server, "rank")
-    with tab(browser, long_server, "bo") as t:
+    with tab(chrome, long_server, "bo") as t:
         t.open()
         t.press("Enter", *"635241", "Enter")
         assert t.stored(1) == [{"order": [[5], [3], [1], [4], [2], [0]]}]
         assert t.keys <= 12
 
 
-def test_the_same_place_twice_is_a_tie(browser: Browser, long_server: Running) -> None:
+def test_the_same_place_twice_is_a_tie(chrome: Browser, long_server: Running) -> None:
     _only(long_server, "rank")
-    with tab(browser, long_server, "ada") as t:
+    with tab(chrome, long_server, "ada") as t:
         t.open()
         t.press("Enter", *"112345", "Enter")
         assert t.stored(1) == [{"order": [[0, 1], [2], [3], [4], [5]]}]
 
 
-def test_keys_mean_nothing_in_a_text_field(browser: Browser, long_server: Running) -> None:
+def test_keys_mean_nothing_in_a_text_field(chrome: Browser, long_server: Running) -> None:
     _only(long_server, "compare")
-    with tab(browser, long_server, "ada") as t:
+    with tab(chrome, long_server, "ada") as t:
         t.open()
         t.press("c")
         t.page.keyboard.type("z s f 1 ?")

@@ -23,8 +23,8 @@ def _choices(store: Store) -> list[int]:
     return [one.preference for one in store.comparisons()]
 
 
-def test_undo_brings_the_task_back_with_its_reply(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_undo_brings_the_task_back_with_its_reply(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.open()
         shown = t.page.inner_text(".answers")
         t.press("1", "Enter")
@@ -45,12 +45,11 @@ def test_undo_brings_the_task_back_with_its_reply(browser: Browser, comparing: R
     assert len(_choices(comparing.studio.store)) == 1
 
 
-def test_an_earlier_answer_is_revised(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_an_earlier_answer_is_revised(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.open()
         t.press("1", "Enter")
-        t.page.wait_for_selector("#history li", state="attached")
-        t.page.locator(".panel summary").nth(1).click()
+        t.page.locator("#earlier summary").click()
         t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('answered')")
         t.page.locator("#history button", has_text="answered").click()
         t.page.wait_for_selector("#revising:not([hidden])")
@@ -60,21 +59,21 @@ def test_an_earlier_answer_is_revised(browser: Browser, comparing: Running) -> N
     assert _choices(comparing.studio.store) == [0]
 
 
-def test_a_draft_survives_a_reload_and_follows_to_another_machine(browser: Browser, server: Running) -> None:
+def test_a_draft_survives_a_reload_and_follows_to_another_machine(chrome: Browser, server: Running) -> None:
     server.studio.queue.set_priority("q-demonstrate", 5)
-    with tab(browser, server, "ann") as t:
+    with tab(chrome, server, "ann") as t:
         t.open()
         t.page.keyboard.type("Half a thought")
         t.page.wait_for_function("() => document.querySelector('#saved').textContent !== ''")
         t.open()
         assert t.page.input_value("#writing") == "Half a thought"
-    with tab(browser, server, "ann") as elsewhere:
+    with tab(chrome, server, "ann") as elsewhere:
         elsewhere.open()
         assert elsewhere.page.input_value("#writing") == "Half a thought"
 
 
-def test_flags_and_skips(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_flags_and_skips(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.open()
         t.press("f")
         t.page.locator("dialog[open] fieldset").nth(2).locator("input").nth(0).check()
@@ -83,14 +82,13 @@ def test_flags_and_skips(browser: Browser, comparing: Running) -> None:
         t.page.wait_for_function("() => document.querySelector('#done-today').textContent === '1'")
         t.press("s", "2", "Enter")
         assert t.stored(2)[1]["reason"] == "knowledge"
+        t.page.locator("#earlier summary").click()
         t.page.wait_for_function("() => document.querySelector('#history').textContent.includes('skipped')")
     assert len(list(comparing.studio.store.flags())) == 1
 
 
-def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(
-    browser: Browser, comparing: Running
-) -> None:
-    with tab(browser, comparing, "ann", expected=("409",)) as t:
+def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann", expected=("409",)) as t:
         t.open()
         other = t.context.new_page()
         other.goto(t.origin + "/work")
@@ -112,10 +110,10 @@ def test_two_tabs_with_one_task_meet_in_a_question_not_in_a_loss(
 
 
 def test_the_outbox_outlives_a_reload_and_a_dead_server(
-    browser: Browser, comparing: Running, tmp_path: Path
+    chrome: Browser, comparing: Running, tmp_path: Path
 ) -> None:
     store, port = comparing.studio.store, int(comparing.origin.rsplit(":", 1)[1])
-    with tab(browser, comparing, "ann", expected=("ERR_", "Failed to load", "503")) as t:
+    with tab(chrome, comparing, "ann", expected=("ERR_", "Failed to load", "503")) as t:
         t.open()
         t.press("6")
         comparing.stop()
@@ -134,8 +132,8 @@ def test_the_outbox_outlives_a_reload_and_a_dead_server(
             again.stop()
 
 
-def test_active_time_stands_still_while_the_page_is_left(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_active_time_stands_still_while_the_page_is_left(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.page.clock.install()
         t.open()
         t.page.clock.run_for(5_000)
@@ -148,8 +146,8 @@ def test_active_time_stands_still_while_the_page_is_left(browser: Browser, compa
     assert 7 <= seconds <= 12
 
 
-def test_the_page_speaks_chinese(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_the_page_speaks_chinese(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.open()
         t.act("#language")
         t.page.wait_for_selector("html[lang='zh-Hans']")
@@ -163,8 +161,8 @@ def test_the_page_speaks_chinese(browser: Browser, comparing: Running) -> None:
             assert not any("a" <= letter <= "z" for letter in words), text
 
 
-def test_the_theme_is_kept(browser: Browser, comparing: Running) -> None:
-    with tab(browser, comparing, "ann") as t:
+def test_the_theme_is_kept(chrome: Browser, comparing: Running) -> None:
+    with tab(chrome, comparing, "ann") as t:
         t.open()
         light = t.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
         t.act("#theme")

@@ -5,7 +5,7 @@ A route takes `visitor: Annotator`, `Researcher` or `Administrator`; requests of
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
@@ -99,8 +99,9 @@ def visitor(request: Request) -> Visitor:
     return Visitor(studio, wording, account, token)
 
 
-def _at_least(role: Role) -> Callable[[Visitor], Visitor]:
-    def allowed(visitor: Anybody) -> Visitor:
+def _at_least(role: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
+    # Asynchronous, as it waits for nothing: a plain function would take a thread.
+    async def allowed(visitor: Anybody) -> Visitor:
         if visitor.account is None:
             raise Problem(401, "enter")
         if not visitor.account.may(role):

@@ -14,7 +14,7 @@ export function ranking(assignment, changed) {
   function item(text, index) {
     const name = letter(index);
     const handle = el("button", { class: "handle", type: "button", "data-roving": true, focus: () => { pick(index, false); } },
-      el("span", { class: "place", "aria-hidden": "true" }), el("span", { class: "letter", "aria-hidden": "true", text: name }));
+      el("span", { class: "place" }), el("span", { class: "letter", text: name }), el("span", { class: "hidden" }));
     const button = (word, face, act) => el("button", { class: "quiet small", type: "button", tabindex: "-1", click: act,
       "aria-label": t(word, { letter: name }), title: t(word, { letter: name }), text: face });
     const up = button("rank_up", "↑", () => change(order.stepped(tiers, index, -1), index));
@@ -58,7 +58,7 @@ export function ranking(assignment, changed) {
       const others = at.filter((other) => other !== index).map(letter).join(", ");
       handle.firstChild.textContent = placeOf(index);
       const values = { letter: letter(index), place: placeOf(index), count: items.length, others };
-      handle.setAttribute("aria-label", t(others ? "rank_handle_tied" : "rank_handle", values));
+      handle.lastChild.textContent = t(others ? "rank_handle_tied" : "rank_handle", values);
       root.classList.toggle("tied-above", at.indexOf(index) > 0);
       root.classList.toggle("tied-below", at.indexOf(index) < at.length - 1);
       tie.setAttribute("aria-pressed", String(at.length > 1));

@@ -14,6 +14,7 @@ const skipButton = document.getElementById("skip");
 const undoButton = document.getElementById("undo");
 const bar = document.getElementById("bar");
 const saved = document.getElementById("saved");
+const earlier = document.getElementById("earlier");
 
 let now = null; // the task on the page
 let last = null; // the latest submission of this page, which Z takes back
@@ -151,17 +152,23 @@ function setBusy(value) {
 async function refresh() {
   undoButton.disabled = busy || !last;
   try {
-    const [mine, history] = await Promise.all([get("/api/work/mine"), get("/api/work/history")]);
+    const mine = await get("/api/work/mine");
     document.getElementById("done-today").textContent = mine.today;
     document.getElementById("left").textContent = mine.left;
     document.getElementById("active").textContent = duration(mine.seconds);
     const meter = document.getElementById("meter");
     meter.max = Math.max(1, mine.answered + mine.left);
     meter.value = mine.answered;
-    document.getElementById("history").replaceChildren(...history.tasks.map(entry));
+    // The list is asked for only while somebody looks at it.
+    if (earlier.open) await showHistory();
   } catch {
     // What stands there stays; the outbox says that the server is away.
   }
+}
+
+async function showHistory() {
+  const history = await get("/api/work/history");
+  document.getElementById("history").replaceChildren(...history.tasks.map(entry));
 }
 
 function entry(done) {
@@ -181,6 +188,7 @@ async function revise(task) {
   }
 }
 
+earlier.addEventListener("toggle", refresh);
 submitButton.addEventListener("click", submit);
 skipButton.addEventListener("click", skip);
 undoButton.addEventListener("click", undo);

@@ -10,7 +10,8 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: results demo demo-small test test-slow check format bench bench-speed bench-demo docs wheel clean help
+.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve results docs \
+    wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,6 +35,9 @@ test: $(READY)  ## the tests, without the slow ones
 test-slow: $(READY)  ## the slow tests: kills, whole loops, three seeds
 	$(BIN)/python -m pytest $(PYTEST) -m slow
 
+test-openapi: $(READY)  ## many property-based requests from the server's OpenAPI document (minutes)
+	HEEDFUL_SCHEMATHESIS=100 $(BIN)/python -m pytest tests/serve/test_schemathesis.py
+
 check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
@@ -48,6 +52,9 @@ bench: bench-speed bench-demo  ## both benchmarks
 
 bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo key=value ..." sets more)
 	$(BIN)/heedful bench $(BENCH)
+
+bench-serve: $(READY)  ## load on `heedful serve` beside a plain `generate` server (BENCH="--many 1000 ..." sets more)
+	$(BIN)/python benchmarks/serve.py $(BENCH)
 
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py

@@ -238,6 +238,10 @@ def studio(
     model: Annotated[
         list[str] | None, typer.Option(help="A model's folder, or the address of a server; may be repeated.")
     ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Personal data to mask: email, id, phone, none, or NAME=REGEX; may be repeated."),
+    ] = None,
 ) -> None:
     """Serve the pages where people judge, on a feedback store."""
     from heedful.web.serve import language_of, serve
@@ -251,6 +255,7 @@ def studio(
         key=key,
         language=language_of(language),
         models=model or [],
+        mask=mask or [],
     )
 
 

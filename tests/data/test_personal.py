@@ -2,7 +2,8 @@
 
 import pytest
 
-from heedful.data.personal import PATTERNS, masked
+from heedful.data.personal import PATTERNS, chosen, masked
+from heedful.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,13 @@ def test_patterns_are_chosen_and_added() -> None:
     assert masked(text, {"email": PATTERNS["email"]}) == "[email], 13812345678, badge K-1234"
     assert masked(text, {**PATTERNS, "badge": r"K-\d{4}"}) == "[email], [phone], badge [badge]"
     assert masked(text, {}) == text
+
+
+def test_patterns_by_what_a_person_wrote() -> None:
+    assert chosen([]) == dict(PATTERNS)
+    assert chosen(["none"]) == {}
+    assert chosen(["email", r"badge=K-\d{4}"]) == {"email": PATTERNS["email"], "badge": r"K-\d{4}"}
+    with pytest.raises(UserError, match="no kind of personal data"):
+        chosen(["mail"])
+    with pytest.raises(UserError, match="no regular expression"):
+        chosen(["x=("])

@@ -35,8 +35,13 @@ def check_heedful(verb: str, words: list[str]) -> None:
     if verb == "feedback" and (of_store := feedback_verbs.find(plain[0])):
         settings.check(feedback_verbs.VERBS[of_store][0], settings.parse(plain[1:]), what=of_store)
         return
-    if verb in ("selfcheck", "serve"):
-        plain = plain[1:] if plain and "=" not in plain[0] else plain
+    if verb == "studio":
+        return
+    if verb == "serve":  # options are settings too
+        model = plain.pop(0) if plain and "=" not in plain[0] else None
+        plain += [f"model={model}"] if model else ["reward=x"]
+    elif verb == "selfcheck":
+        plain.pop(0)
     elif verb not in ("demo", "bench"):
         recipes.find(plain.pop(0))
     settings.check(docs_kit.generator().config_of(verb), settings.parse(plain), what=verb)

@@ -1,9 +1,11 @@
 """Personal data in what people write to a model: found by patterns and masked before anything is stored."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+
+from heedful.errors import UserError
 
 PATTERNS: Mapping[str, str] = MappingProxyType(
     {
@@ -25,6 +27,21 @@ def masked(text: str, patterns: Mapping[str, str] = PATTERNS) -> str:
     for name, pattern in patterns.items():
         text = re.sub(pattern, partial(_mask, name), text)
     return text
+
+
+def chosen(words: Sequence[str]) -> dict[str, str]:
+    """Patterns by what a person wrote: names of ours, NAME=REGEX for others, `none`; without words all of ours."""
+    found: dict[str, str] = {} if words else dict(PATTERNS)
+    for word in words:
+        name, equals, pattern = word.partition("=")
+        if not equals and name not in (*PATTERNS, "none"):
+            raise UserError(f"'{word}' is no kind of personal data: {', '.join(PATTERNS)}, none, or NAME=REGEX")
+        try:
+            found |= {name: re.compile(pattern).pattern} if equals else {}
+        except re.error as error:
+            raise UserError(f"'{pattern}' is no regular expression: {error}") from None
+        found |= {name: PATTERNS[name]} if not equals and name != "none" else {}
+    return found
 
 
 def _mask(name: str, match: re.Match[str]) -> str:

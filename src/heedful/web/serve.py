@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
+from heedful.data import personal
 from heedful.data.store import Store
 from heedful.errors import UserError
 from heedful.types import Lang
@@ -47,8 +48,11 @@ def serve(
     key: Path | None = None,
     language: Lang = "en",
     models: Sequence[str] = (),
+    mask: Sequence[str] = (),
 ) -> None:
     """Serve the studio on a store until the process is asked to end; `models` are those that people talk to.
+
+    `mask` says which personal data is taken out of what they say, as in `data.personal.chosen`.
 
     Beyond the loopback it insists on https: by `certificate` and `key`, or behind a proxy whose address is
     `origin`.
@@ -61,7 +65,7 @@ def serve(
     listening = _listen(host, port)
     bound: int = listening.getsockname()[1]
     address = origin_of(origin, host, bound, secure=certificate is not None)
-    settings = Settings(address, language)
+    settings = Settings(address, language, patterns=personal.chosen(mask))
     if host not in LOOPBACK and not settings.secure:
         raise UserError(
             f"On {host} passwords would travel in the clear: give --certificate and --key, or the "

@@ -1,10 +1,12 @@
 """What an objective for reward models changes: kinds of objective at equal labels, and margins by strength.
 
-    python benchmarks/reward_objectives.py RUN [RUN ...] [--prompts 200] [--epochs 2] [--only kinds|margins]
+    python benchmarks/reward_objectives.py RUN [RUN ...] [--draws 2] [--prompts 200] [--epochs 2]
+        [--margin-prompts 1500]
 
 A RUN is the folder of `heedful demo` (one seed each). Its simulated annotators judge the answers that its SFT model
 gave: one annotator a prompt ranks, rates and compares them, all from one view of each answer, so that every objective
-learns from the same labels. Writes benchmarks/reward_objectives.json after every training, and prints Markdown.
+learns from the same labels. Each draw holds out other prompts and starts with another head. What is found goes into
+benchmarks/reward_objectives.json after every pass; a second call goes on there, and both print Markdown.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -207,36 +209,40 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def replicates(found: dict[str, Any], given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows that are still missing in `found`."""
+    done = {(name, r["run"], r["draw"]) for name in ("kinds", "margins") for r in found[name]}
+    for draw, run in product(range(given.draws), given.runs):
+        seed = json.loads((run / "run.json").read_text())["config"]["seed"]
+        labels, tokenizer = Labels(run, seed), hub.load_tokenizer(run / "sft" / "model")
+        if ("kinds", seed, draw) not in done:
+            for row in kinds(run, labels, given.prompts, given.epochs, seed + 100 * draw, tokenizer):
+                yield "kinds", {"run": seed, "draw": draw, **row}
+        if ("margins", seed, draw) not in done:
+            for row in margins(run, labels, given.margin_prompts, seed + 100 * draw, tokenizer):
+                yield "margins", {"run": seed, "draw": draw, **row}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--margin-prompts", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--only", choices=("kinds", "margins"))
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     process.prepare()
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    found: dict[str, Any] = {
-        "commit": commit.stdout.strip(),
-        "prompts": given.prompts,
-        "kinds": [],
-        "margins": [],
-    }
-    for run in given.runs:
-        seed = json.loads((run / "run.json").read_text())["config"]["seed"]
-        labels, tokenizer = Labels(run, seed), hub.load_tokenizer(run / "sft" / "model")
-        works = {
-            "margins": lambda: margins(run, labels, given.prompts, seed, tokenizer),  # noqa: B023
-            "kinds": lambda: kinds(run, labels, given.prompts, given.epochs, seed, tokenizer),  # noqa: B023
-        }
-        for name, work in works.items():
-            for row in work() if given.only in (None, name) else ():
-                found[name].append(row)
-                print(json.dumps(row), flush=True)
-                given.out.write_text(json.dumps(found, indent=1) + "\n")
+    found: dict[str, Any] = {"commit": commit.stdout.strip(), "kinds": [], "margins": []}
+    if given.out.exists():
+        found = json.loads(given.out.read_text())
+    for name, row in replicates(found, given):
+        found[name].append(row)
+        print(json.dumps(row), flush=True)
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(markdown(found))
 
 

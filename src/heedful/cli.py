@@ -106,7 +106,7 @@ HELP = {
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
     "feedback": "Sample answers and have them judged; store every judgement.",
-    "reward": "Train a reward model on comparisons.",
+    "reward": "Train a reward model on comparisons, rankings, ratings or steps.",
     "rl": "Improve the policy by PPO or GRPO against the reward model.",
     "prefer": "Improve the policy on comparisons, by DPO and its relatives.",
     "judge": "Let a model judge answers, measured against people first.",

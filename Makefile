@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?=
 BENCH ?=
+RUNS ?= runs/demo
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow check format bench bench-speed bench-demo docs wheel clean help
+.PHONY: demo demo-small test test-slow check format bench bench-speed bench-demo results-prefer docs wheel clean help
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("heedful needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -50,6 +51,11 @@ bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo ke
 
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
+
+results-prefer: $(READY)  ## alignment without RL on runs of the demo (RUNS="runs/demo ...")
+	$(BIN)/python benchmarks/preference.py $(RUNS)
+	$(BIN)/python benchmarks/honesty.py $(RUNS)
+	$(BIN)/python benchmarks/self_rewarding.py $(RUNS)
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(BIN)/python docs/make.py

@@ -6,15 +6,16 @@ READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?= -n auto --dist loadfile
 BENCH ?=
+RUNS ?= runs/demo
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve results docs \
+.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve results results-prefer docs \
     wheel clean help
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("heedful needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -65,6 +66,11 @@ results: $(READY)  ## every way to learn from a reward, side by side: three seed
 	for run in $(RESULTS); do $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' output=$$run || exit 1; done
 	$(BIN)/python benchmarks/results.py $(RESULTS) --output runs/results/table
 	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation
+
+results-prefer: $(READY)  ## alignment without RL on runs of the demo (RUNS="runs/demo ...")
+	$(BIN)/python benchmarks/preference.py $(RUNS)
+	$(BIN)/python benchmarks/honesty.py $(RUNS)
+	$(BIN)/python benchmarks/self_rewarding.py $(RUNS)
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(BIN)/python docs/make.py

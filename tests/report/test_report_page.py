@@ -1,5 +1,6 @@
 """The page stands alone, shows any text harmlessly, and says only what was measured."""
 
+import json
 import re
 import shutil
 import string
@@ -204,3 +205,16 @@ def test_clean_keeps_every_letter_that_html_can_hold() -> None:
     text = "a\n\tß中文 🦊 \u200f\u00a0"
     assert wording.clean(text) == text
     assert wording.clean("\x00\x1b\x85\ud800\ufffe\u202e") == "\u2400\u241b\ufffd\ufffd\ufffd\ufffd"
+
+
+def test_the_page_names_the_loss_that_prefer_was_told(tmp_path: Path) -> None:
+    folder = fake_run.build(tmp_path / "run", rounds=1)
+    assert "simpo" not in html_of(folder)
+    for path in folder.rglob("prefer/stage.json"):
+        known = json.loads(path.read_text())
+        known["identity"] = {"config": {"loss": "simpo"}}
+        path.write_text(json.dumps(known))
+    html = html_of(folder)
+    assert "simpo" in html
+    assert english.WORDS["loss_named_caption"] in html
+    assert english.WORDS["loss_prefer_caption"] not in html

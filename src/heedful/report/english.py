@@ -186,6 +186,7 @@ WORDS = {
     "loss_pretrain_caption": "Nats per token of raw text: lower means that the next token surprises the model less.",
     "loss_sft_caption": "Nats per token of the answers: the model learns to answer as the demonstrations do.",
     "loss_reward_caption": "Nats per judgement. Guessing gives 0.693; below it the model knows what people prefer.",
+    "loss_named_caption": "The mean of the loss that was chosen; what it starts at depends on which one it is.",
     "loss_prefer_caption": "Nats per pair. It starts at 0.693, where the policy is still its own reference.",
     # Time
     "time": "Where the time went",

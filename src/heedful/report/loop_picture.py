@@ -60,7 +60,7 @@ def draw(view: View) -> Drawing:
 def _box(view: View, name: str, x: float, y: float) -> Box:
     spent = view.run.seconds.get(name)
     time = view.words("loop_open") if spent is None else digits.seconds(spent)
-    return Box(x, y, view.words.named("stage", name), time, "once" if y < 60 else "loop")
+    return Box(x, y, view.stage(name), time, "once" if y < 60 else "loop")
 
 
 def _arrows(places: dict[str, tuple[float, float]], both: bool) -> list[str]:

@@ -166,10 +166,12 @@ def losses(view: View) -> Section | None:
         if len(x) < 2:
             continue
         heldout = view.figures.get(f"{name}/heldout_loss")
-        title = words.named("stage", name)
+        title = view.stage(name)
         labels = (words("step"), words("training"), words("heldout"))
         svg = plots.loss(f"loss-{name}", x, y, labels, title, heldout["value"] if heldout else None)
-        made.append(Plot(title, svg, words(f"loss_{name}_caption")))
+        made.append(
+            Plot(title, svg, words("loss_named_caption" if view.loss(name) else f"loss_{name}_caption"))
+        )
     return Section("losses", words("losses"), words("losses_note"), tuple(made)) if made else None
 
 
@@ -220,8 +222,7 @@ def time(view: View) -> Section | None:
     if not total:
         return None
     rows = [
-        (view.words.named("stage", name), s, f"{digits.seconds(s)} · {100 * s / total:.0f} %")
-        for name, s in spent.items()
+        (view.stage(name), s, f"{digits.seconds(s)} · {100 * s / total:.0f} %") for name, s in spent.items()
     ]
     svg = plots.bars("time", rows, view.words("time_alt"))
     plot = Plot("", svg, "")

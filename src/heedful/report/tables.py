@@ -96,7 +96,7 @@ def _loss_cards(view: View) -> Iterator[Card]:
     """What can be said of a run that was not evaluated."""
     for name in ("pretrain", "sft"):
         if loss := view.figures.get(f"{name}/heldout_loss"):
-            label = view.words("card_loss", stage=view.words.named("stage", name))
+            label = view.words("card_loss", stage=view.stage(name))
             yield Card(label, f"{loss['value']:.3f}", "", view.words("card_loss_note"))
 
 

@@ -10,7 +10,7 @@ from heedful.report import figures, style
 from heedful.report.figures import Figure, Figures, Outcome
 from heedful.report.plots import Mark
 from heedful.report.run import Run
-from heedful.report.wording import Words
+from heedful.report.wording import Words, clean
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,17 @@ class View:
     def policy(self, name: str) -> str:
         """A policy's name; the baseline is the given model where nothing was fine-tuned."""
         given = name == "sft" and "sft" not in self.run.stages
-        return self.words.named("policy", "given" if given else name)
+        return self.loss(name) or self.words.named("policy", "given" if given else name)
+
+    def stage(self, name: str) -> str:
+        """A stage's name."""
+        return self.loss(name) or self.words.named("stage", name)
+
+    def loss(self, name: str) -> str | None:
+        """The loss that stands for the stage `prefer`, where it is not the one that stage is named after."""
+        stage = self.run.stages.get(name) if name == "prefer" else None
+        loss = str(stage.config.get("loss", "dpo")) if stage else "dpo"
+        return None if loss == "dpo" else clean(loss)
 
     def judge(self, outcome: Outcome) -> str:
         """Whose view counts."""

@@ -20,6 +20,8 @@ PANEL = Panel(
         ("Mina was in the barn.", ["Mina is in the mill"]),
         ("Tom laughed.", ["Tom is dead"]),
         ("Tom was dead.", []),
+        ("Tom laughed at her from the gate.", ["Tom is dead"]),
+        ("Tom came from the orchard.", []),
         ("Mina thought of Tom.", []),
         ("The kite lay in the mill.", ["the kite is in the barn"]),
         ("Mina put the kite in the mill. The kite lay in the mill.", []),

@@ -27,7 +27,7 @@ _IN: dict[Lang, re.Pattern[str]] = {
 }
 _ENTERS: dict[Lang, str] = {"en": r"\b(?:to|into|in|inside|at) ", "zh": "(?:去了?|到了?|进了?|往|在|于)"}
 _PAST: dict[Lang, re.Pattern[str]] = {  # what stays true of the dead
-    "en": re.compile(r"\b(?:from|had been|used to|was born)\b", re.IGNORECASE),
+    "en": re.compile(r"\b(?:(?:comes?|came|hail(?:s|ed)) from|had been|used to|was born)\b", re.I),
     "zh": re.compile("来自|出自|曾|生于"),
 }
 _STATE: dict[Lang, re.Pattern[str]] = {

@@ -48,7 +48,7 @@ class Loop:
             self.layers, self.cache, strict=True
         ):
             made = F.linear(self.norm(x, before), qkv).view(rows, length, -1, self.width).transpose(1, 2)
-            q, k, v = made.split(sizes, 1)
+            q, k, v = torch.split(made, sizes, 1)
             keys[:, :, at : at + length] = turned(k, cos, sin)
             values[:, :, at : at + length] = v
             seen = at + length

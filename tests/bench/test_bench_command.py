@@ -32,7 +32,7 @@ def test_the_sides_of_a_work_stand_next_to_each_other() -> None:
     assert [(t.work, t.model, t.side) for t in chosen] == [
         ("ceiling", "T", "ours"),
         *[("dpo", m, s) for m in "AB" for s in ("ours", "trl")],
-        *[("sampling", m, s) for m in "AB" for s in ("ours", "trl", "generate_bf16")],
+        *[("sampling", m, s) for m in "AB" for s in ("ours", "trl", "generate_bf16", "loop")],
         ("queue", "T", "ours"),
     ]
 
@@ -89,7 +89,7 @@ def test_a_whole_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     summary = main(config)
     figures = summary["figures"]
     ours_rate = figures["bench/sampling-T/ours"]["value"]
-    for rival in ("trl", "generate_bf16"):
+    for rival in ("trl", "generate_bf16", "loop"):
         theirs = figures[f"bench/sampling-T/{rival}"]["value"]
         assert figures[f"bench/sampling-T/ratio_vs_{rival}"]["value"] == pytest.approx(ours_rate / theirs)
     assert 0 < figures["bench/sampling-T/share_of_floor"]["value"] < 1

@@ -7,7 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from heedful.bench import data, models
-from heedful.bench.peers.job import words
+from heedful.bench.peers.job import Job, words
+from heedful.bench.peers.loop import Loop, generated
 from heedful.data import chat
 from heedful.engine.sample import Request, Sampling, sample
 from heedful.engine.score import use_packed_attention
@@ -87,3 +88,31 @@ def test_a_prompt_is_needed_once_for_all_its_answers() -> None:
     )
     prompts = sum(data.needed_flops(TINY, [{**e, "answers": []}], "reward") for e in found)
     assert together == pytest.approx(alone - 5 * prompts, rel=1e-12)
+
+
+def test_the_hand_written_loop_computes_what_the_model_does(tmp_path: Path) -> None:
+    model = models.new_model(TINY, 0).eval()
+    model.save_pretrained(tmp_path)
+    loop = Loop(str(tmp_path), torch.float32)
+    found: list[torch.Tensor] = []
+    logits = loop.logits
+    loop.logits = lambda *args: found.append(logits(*args)) or found[-1]  # type: ignore[method-assign]
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15, 16]]
+    job = Job("sampling", str(tmp_path), "", "fp32", 3, max_completion_length=6)
+    written: list[torch.Tensor] = []
+    search = torch.searchsorted
+
+    def remembered(*args: torch.Tensor) -> torch.Tensor:
+        written.append(search(*args).clamp_max(TINY.vocabulary - 1))
+        return written[-1]
+
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(torch, "searchsorted", remembered)
+        assert 3 <= generated(loop, prompts, job) <= 18
+    tokens = torch.cat(written, 1)
+    for row, prompt in enumerate(prompts):
+        whole = torch.tensor([prompt + tokens[row].tolist()])
+        with torch.no_grad():
+            expected = model(whole).logits[0, len(prompt) - 1 :]
+        for step, z in enumerate(found):
+            torch.testing.assert_close(z[row], expected[step], rtol=1e-4, atol=1e-4)

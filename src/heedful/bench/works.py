@@ -44,6 +44,7 @@ WORKS = {
         (
             Rival("trl", TRL, "generate", 8.0),
             Rival("generate_bf16", TRL, "generate", 5.0, precision="bf16-weights"),
+            Rival("loop", TRL, "loop", 1.0),
         ),
         least=1,
         max_completion_length=250,

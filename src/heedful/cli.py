@@ -215,7 +215,7 @@ def studio(
     from heedful.web.serve import language_of, serve
 
     serve(
-        store,
+        store.removeprefix("store="),
         host=host,
         port=port,
         origin=origin,

@@ -9,7 +9,7 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow check format bench bench-speed bench-demo docs wheel clean help
+.PHONY: results demo demo-small test test-slow check format bench bench-speed bench-demo docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -50,6 +50,13 @@ bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo ke
 
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
+
+RESULTS := $(foreach seed,0 1 2,runs/results/demo-s$(seed))
+
+results: $(READY)  ## every way to learn from a reward, side by side: three seeds, an hour and a half on two cores
+	for run in $(RESULTS); do $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' output=$$run || exit 1; done
+	$(BIN)/python benchmarks/results.py $(RESULTS) --output runs/results/table
+	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(BIN)/python docs/make.py

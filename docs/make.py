@@ -34,7 +34,7 @@ PACKAGE = ROOT / "src" / "heedful"
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
 BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
-LOSSES = ("supervised", "reward", "preference", "policy", "advantage", "kl")
+LOSSES = ("supervised", "reward", "preference", "policy", "advantage", "kl", "distill")
 
 
 def generated() -> dict[Path, str]:
@@ -136,7 +136,9 @@ def config_of(verb: str) -> type[BaseModel] | None:
 
 def stage_config(name: str) -> type[BaseModel]:
     """A stage's configuration class."""
-    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), f"{name.title()}Config")
+    name = name.replace("-", "_")
+    kind = f"{name.title().replace('_', '')}Config"
+    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), kind)
     return found
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
     from heedful.engine.process_reward import ProcessRewardModel, solution_trees
+    from heedful.engine.rerank import Reranked
     from heedful.engine.reward_model import RewardModel
     from heedful.engine.rewards import load_reward
     from heedful.engine.rollout import Rollouts, RolloutSettings
@@ -73,6 +74,7 @@ _WHERE = {
     "engine.pairs": ("compared", "with_reference"),
     "engine.policy": ("Policy",),
     "engine.process_reward": ("ProcessRewardModel", "solution_trees"),
+    "engine.rerank": ("Reranked",),
     "engine.reward_model": ("RewardModel",),
     "engine.rewards": ("load_reward",),
     "engine.rollout": ("RolloutSettings", "Rollouts"),

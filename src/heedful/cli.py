@@ -78,13 +78,14 @@ def _stage(verb: str) -> Any:
         from heedful import loop as loop_module
         from heedful import recipes, settings
 
-        stage = import_module(f"heedful.stages.{verb}")
+        name = verb.replace("-", "_")
+        stage = import_module(f"heedful.stages.{name}")
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
         shared = {name: found[name] for name in ("seed", "resume") if name in found}
-        values = settings.merge(shared | found.get(verb, {}), settings.parse(words or []))
+        values = settings.merge(shared | found.get(name, {}), settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
-        config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)
+        config = settings.build(getattr(stage, f"{name.title().replace('_', '')}Config"), values, what=verb)
         if dry_run:
             typer.echo(config.model_dump_json(indent=1))
             return
@@ -107,8 +108,10 @@ HELP = {
     "sft": "Fine-tune on dialogues; loss on the answers only.",
     "feedback": "Sample answers and have them judged; store every judgement.",
     "reward": "Train a reward model on comparisons, rankings, ratings or steps.",
-    "rl": "Improve the policy by PPO or GRPO against the reward model.",
+    "rl": "Improve the policy against the reward model: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO.",
     "prefer": "Improve the policy by DPO on comparisons.",
+    "best-of": "Best of n by reward, and learning from it: rejection sampling, expert iteration.",
+    "distill": "Train a student on its teacher's distributions or answers.",
     "evaluate": "Compare policies: win rates, KL, length, stopping, repetition.",
     "report": "Write report.html of a finished run.",
 }

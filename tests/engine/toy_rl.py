@@ -76,8 +76,8 @@ def rollouts(*, seed: int = 0, kl_coef: float = 0.0, reward: Any = None, **setti
         return tiny.model(config, scorer=scorer, seed=10 * seed + number)
 
     actor, reference = made(0), made(2)
-    group = settings.get("advantage") == "group"
-    model = actor if group else ActorCritic(actor, made(1, scorer=True))
+    alone = settings.get("advantage", "gae") != "gae"
+    model = actor if alone else ActorCritic(actor, made(1, scorer=True))
     for part in (model, reference):
         use_packed_attention(part)
     return Rollouts(

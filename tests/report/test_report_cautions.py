@@ -79,3 +79,38 @@ def test_more_than_a_third_of_ties() -> None:
 
     assert fired(ties(0.33)) == []
     assert fired(ties(0.34)) == [("ties", "rl")]
+
+
+def entropies(first: float, last: float) -> list[tuple[str, str]]:
+    """The rules that fire where RL's entropy went from `first` to `last`."""
+    rows = tuple({"step": i, "entropy": first if i < 6 else last} for i in range(12))
+    stages = {"rl": StageRun("rl", None, {}, {}, rows)}  # type: ignore[arg-type]
+    return [(c.rule, c.values["last"]) for c in cautions.find(figures.of_stages(stages), None)]
+
+
+def test_a_policy_that_has_stopped_choosing() -> None:
+    assert entropies(1.0, 0.21) == []
+    assert [rule for rule, _ in entropies(1.0, 0.19)] == ["collapse"]
+
+
+def test_a_round_that_pleases_the_reward_model_and_not_the_judge() -> None:
+    def round_of(gold: float, proxy: float) -> tuple[Any, Any]:
+        change = {
+            "rl": {
+                "win_rate/judge/total": fake_run.share(gold, 1100) | {"ties": 0.2},
+                "win_rate/reward": fake_run.share(proxy, 1100) | {"ties": 0.0},
+            }
+        }
+        stages = {"evaluate": StageRun("evaluate", None, {}, fake_run.evaluation(change=change), ())}  # type: ignore[arg-type]
+        return figures.of_stages(stages), figures.outcome(stages)
+
+    before, _ = round_of(0.75, 0.80)
+
+    def fired_since(gold: float, proxy: float) -> list[tuple[str, str]]:
+        now, outcome = round_of(gold, proxy)
+        return [(c.rule, c.values["policy"]) for c in cautions.since(now, before, outcome)]
+
+    assert fired_since(0.65, 0.85) == [("fell", "rl")]
+    assert fired_since(0.74, 0.85) == []  # within chance
+    assert fired_since(0.65, 0.75) == []  # the reward model sees it too
+    assert cautions.since(before, {}, round_of(0.75, 0.80)[1]) == []

@@ -128,6 +128,15 @@ class TreeRows:
         return masked_attention(q, k, v, self._masks[window], variant).transpose(1, 2)
 
 
+class MaskedRows(TreeRows):
+    """The same by plain matrix products under a mask: what forward-mode differentiation can follow."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
+        window = variant.window if variant.window and self.layout.longest > variant.window else None
+        mask = self.layout.mask(window).to(q.device)
+        return masked_attention(q, k, v, mask, variant).transpose(1, 2)
+
+
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, variant: Variant) -> Tensor:
     """Attention [B,H,T,D] under a bool mask that broadcasts to [B,H,T,S]; the reference for every fast path."""
     repeat = q.shape[1] // k.shape[1]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from heedful.data.packing import pack
 from heedful.engine.layout import Layout
+from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
 from heedful.losses.bind import Unit
 
@@ -96,7 +97,8 @@ class Packed:
     sequence's last token; group [S]: which group each sequence belongs to; chosen, rejected [P]: sequence numbers;
     strength, probability [P]: of the preference; columns: name -> [N] or [S]; weights: unit -> [N], [S], [P] or [G];
     absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is known to add
-    nothing to the sum.
+    nothing to the sum. `stream` says which terms of an objective are for this row; `drawn` how its answers were
+    sampled, where their log-probs are those of that distribution and not the model's.
     """
 
     ids: Tensor
@@ -115,6 +117,8 @@ class Packed:
     columns: dict[str, Tensor]
     weights: dict[Unit, Tensor]
     absent: dict[Unit, float] = field(default_factory=dict)
+    stream: str = ""
+    drawn: Sampling | None = None
 
     def present(self, unit: Unit) -> float:
         """The sum of weights of the tokens, sequences or pairs in the row: what a watched mean is divided by."""

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from heedful.data import atomic
-from heedful.engine.optim import Optimizer
+from heedful.engine.optim import Stepping
 
 SCHEMA = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -35,7 +35,7 @@ class Checkpoint:
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
 
-    def restore(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def restore(self, model: nn.Module, optimizer: Stepping) -> None:
         """Put weights and optimiser state back in place."""
         own = dict(model.named_parameters())
         with torch.no_grad():
@@ -54,7 +54,7 @@ def save(
     folder: Path,
     step: int,
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Stepping,
     state: Mapping[str, Any],
     *,
     identity: str = "",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from heedful.engine.batch import Packed
-from heedful.engine.optim import Optimizer, grad_norm
+from heedful.engine.optim import Stepping, grad_norm
 from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.errors import UserError
 from heedful.losses import bind
@@ -18,10 +18,25 @@ from heedful.losses.bind import Loss
 
 @dataclass(frozen=True)
 class Term:
-    """One part of an objective. Its sum is divided by the step's count of its unit (tokens, sequences, pairs)."""
+    """One part of an objective. Its sum is divided by the step's count of its unit (tokens, sequences, pairs).
+
+    It is for the rows of its `stream` alone, and divided by their count: texts beside rollouts, say. A `weight` that
+    is a function is asked at every step.
+    """
 
     loss: Loss
-    weight: float = 1.0
+    weight: float | Callable[[], float] = 1.0
+    stream: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in the metrics."""
+        return f"{self.stream}/{bind_name(self.loss)}" if self.stream else bind_name(self.loss)
+
+    @property
+    def now(self) -> float:
+        """Its weight in this step."""
+        return self.weight() if callable(self.weight) else self.weight
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,30 @@ class Step:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A term that is learnt, or a function that is only watched, under its name in the metrics."""
+
+    name: str
+    term: Term
+    learnt: bool
+
+    @property
+    def unit(self) -> bind.Unit:
+        return bind.unit(self.term.loss)
+
+    def divisor(self, batch: Sequence[Packed]) -> float:
+        """What its sum over the batch is divided by: watched means are of what is there."""
+        rows = [p for p in batch if p.stream == self.term.stream]
+        return sum(p.count(self.unit) if self.learnt else p.present(self.unit) for p in rows)
+
+
+def _parts(terms: Sequence[Term], watch: Mapping[str, Loss]) -> list[_Part]:
+    learnt = [_Part(t.name, t, True) for t in terms]
+    names = {part.name for part in learnt}
+    return learnt + [_Part(name, Term(f), False) for name, f in watch.items() if name not in names]
+
+
 def constant(step: int) -> float:
     return 1.0
 
@@ -44,7 +83,7 @@ def fit(
     model: nn.Module,
     batches: Iterable[Sequence[Packed]],
     terms: Loss | Sequence[Term],
-    optimizer: Optimizer,
+    optimizer: Stepping,
     *,
     watch: Mapping[str, Loss] | None = None,
     learning_rate_factor: Callable[[int], float] = constant,
@@ -59,34 +98,27 @@ def fit(
     Raises UserError when the loss is not finite or nothing is trained.
     """
     use_packed_attention(model)
-    parts = [Term(terms)] if callable(terms) else list(terms)
-    watch = watch or {}
-    functions = {bind_name(t.loss): t.loss for t in parts} | dict(watch)
-    names = {c for f in functions.values() for c in bind.columns(f)}
+    parts = _parts([Term(terms)] if callable(terms) else terms, watch or {})
     for number, batch in enumerate(batches, start):
         began = time.perf_counter()
-        units = {bind.unit(f) for f in functions.values()}
-        counts = {u: sum(p.count(u) for p in batch) for u in units}
-        present = {u: sum(p.present(u) for p in batch) for u in units}
-        if any(present[bind.unit(t.loss)] == 0 for t in parts):
+        divisors = [part.divisor(batch) for part in parts]
+        if any(part.learnt and not divisor for part, divisor in zip(parts, divisors, strict=True)):
             raise UserError(
                 f"step {number} has nothing to learn from: every mask is empty; look at the data with `heedful inspect`"
             )
-        sums = dict.fromkeys(functions, 0.0)
+        sums = {part.name: 0.0 for part in parts}
         total = 0.0
         for row in batch:
             packed = row.to(device_of(model))
-            values = columns(model, packed, names)
+            mine = [(p, d) for p, d in zip(parts, divisors, strict=True) if p.term.stream == row.stream]
+            values = columns(model, packed, {c for p, _ in mine for c in bind.columns(p.term.loss)})
             objective = torch.zeros((), device=packed.ids.device)
-            for name, function in functions.items():
-                unit = bind.unit(function)
-                term = next((t for t in parts if t.loss is function), None)
-                divisor = (counts if term is not None else present)[unit]
-                with torch.set_grad_enabled(term is not None):
-                    value = (bind.bind(function, values) * packed.weights[unit]).sum() / divisor
-                sums[name] += float(value.detach())
-                if term is not None:
-                    objective = objective + term.weight * value
+            for part, divisor in mine:
+                with torch.set_grad_enabled(part.learnt):
+                    value = (bind.bind(part.term.loss, values) * packed.weights[part.unit]).sum() / divisor
+                sums[part.name] += float(value.detach())
+                if part.learnt:
+                    objective = objective + part.term.now * value
             objective.backward()  # type: ignore[no-untyped-call]
             optimizer.collect()
             total += float(objective.detach())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,18 @@ from torch import Tensor, nn
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 MASTER = "master"
+
+
+class Stepping(Protocol):
+    """What `fit` steps with: collects gradients after each backward, steps once a batch, has a state to be saved."""
+
+    @property
+    def parameters(self) -> Iterable[nn.Parameter]: ...
+    def collect(self) -> None: ...
+    def scale(self, factor: float) -> None: ...
+    def step(self) -> None: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def load_state(self, state: dict[str, Tensor]) -> None: ...
 
 
 class Optimizer:

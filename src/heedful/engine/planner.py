@@ -57,7 +57,8 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
     other = settings.get("reward", model) if stage == "rl" else model
     other = other if Path(other).is_dir() else model
     parameters, body = count(model), count(other)
-    critic = body if stage == "rl" and settings["advantage"] == "gae" else 0
+    apart = stage == "rl" and settings["advantage"] == "gae" and settings["critic"] != "shared"
+    critic = body if apart else 0
     trained = parameters + critic
     held = trained * sum(BYTES_PER_PARAMETER.values()) + (4 * (parameters + body) if stage == "rl" else 0)
     whole = held < 0.3 * machine.memory()

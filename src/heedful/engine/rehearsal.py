@@ -18,6 +18,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from heedful.engine import allocator, process
+from heedful.engine.algorithms import policy_terms, value_term, watched
 from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.fit import Term, fit
 from heedful.engine.optim import Optimizer
@@ -26,11 +27,11 @@ from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
 from heedful.engine.score import sequence_columns, use_packed_attention
 from heedful.engine.train import new_optimizer
-from heedful.losses import kl, policy, preference, reward
+from heedful.losses import preference, reward
 from heedful.losses.bind import Loss
 from heedful.losses.supervised import next_token
 from heedful.nn import hub
-from heedful.nn.actor_critic import ActorCritic
+from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.scorer_with_writer import ScorerWithWriter
 
@@ -102,7 +103,9 @@ class Cast:
         elif self.stage == "rl":
             self.readers = [random_model(script.model, script.layers, self.settings.precision)]
             self.scorers = [hub.scorer_from(random_model(script.reward, script.layers, "fp32"), seed=0)]
-            if self.settings.advantage == "gae":
+            if self.settings.advantage == "gae" and self.settings.critic == "shared":
+                self.model = SharedTrunk(base)
+            elif self.settings.advantage == "gae":
                 body = random_model(script.reward, script.layers, self.settings.precision)
                 critic = hub.scorer_from(body, seed=0)
                 self.model = ActorCritic(base, critic)
@@ -200,13 +203,9 @@ def objective(stage: str, settings: Any) -> tuple[list[Term], dict[str, Loss]]:
     if stage == "prefer":
         return [Term(partial(preference.dpo, beta=0.1))], {"accuracy": preference.accuracy}
     if stage == "rl":
-        clipped = partial(policy.clip_fraction, clip_range=0.2)
-        terms = [Term(partial(policy.ppo_clip, clip_range=0.2))]
-        if settings.advantage == "gae":
-            terms.append(Term(partial(policy.value_clip, clip_range=0.2)))
-        if settings.beta:
-            terms.append(Term(kl.k3))
-        return terms, {"approx_kl": policy.approx_kl, "clip_ratio": clipped, "entropy": policy.mean_entropy}
+        terms = policy_terms(settings, kl_coef=lambda: 1.0, step_kl_coef=lambda: 1.0)
+        terms = [t for t in terms if not t.stream]  # rollouts are what takes memory
+        return [*terms, *([value_term(settings)] if settings.advantage == "gae" else [])], watched(settings)
     return [Term(next_token)], {}
 
 

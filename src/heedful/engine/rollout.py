@@ -1,29 +1,38 @@
 """Rollouts for policy gradients: sample, score, subtract the KL, estimate advantages; then epochs over them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.data.packing import shuffled
-from heedful.engine.batch import Column, Packed, Tree, answer_node, microbatches, prompt_node
+from heedful.engine.asking import Change, in_other_words, open_to, taken
+from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
+from heedful.engine.estimate import Estimator, Whitening, estimated
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.reduction import Reduction, informative, reduced
-from heedful.engine.reward_model import RewardModel
 from heedful.engine.sample import Sample, Sampling
+from heedful.engine.sampler import Answered
 from heedful.engine.score import sequence_columns
-from heedful.losses import advantage, kl
-from heedful.losses.advantage import Scale
+from heedful.engine.table import Table, padded, with_columns
+from heedful.losses import kl
+from heedful.losses.advantage import Baseline, Scale
 from heedful.types import Prompt
-
-Estimator = Literal["gae", "group"]
 
 LOGP_TOLERANCE = 1e-3
 """How far the sampler's log-probs may be from a fresh forward's: far below any clip range, far above rounding."""
+
+
+class Scorer(Protocol):
+    """Whatever rewards answers, as a reward model does."""
+
+    def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Scores [prompt][answer]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,21 @@ class RolloutSettings:
     prompts_per_step: int = 64
     num_generations: int = 4
     max_completion_length: int = 64
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    dynamic_sampling: int = 1
+    curriculum: int = 0
+    augment: tuple[Change, ...] = ()
+    augment_ratio: float = 0.5
     gamma: float = 1.0
     lam: float = 0.95
     whiten_rewards: bool = False
-    whiten_advantages: bool = True
+    whiten_advantages: Whitening = True
     missing_eos_penalty: float = 1.0
+    kl_in: Literal["reward", "loss"] = "reward"
+    kl_estimator: kl.Estimator = "k1"
     kl_target: float | None = 6.0
     kl_horizon: int = 10_000
     epochs: int = 2
@@ -50,57 +69,36 @@ class RolloutSettings:
     token_budget: int = 8192
     slots: int = 64
     advantage: Estimator = "gae"
+    baseline: Baseline = "mean"
     scale_rewards: Scale = "group"
     reduction: Reduction = "token"
     skip_zero_advantages: bool = False
 
+    @property
+    def sampling(self) -> Sampling:
+        """How a token of an answer is drawn; where some are dropped, with the log-probs under what is left."""
+        how = Sampling(self.max_completion_length, self.temperature, self.top_k, self.top_p, self.min_p)
+        return replace(how, behavior_logp=how.truncated)
+
+    @property
+    def drawn(self) -> Sampling | None:
+        """How answers are drawn where that is not from the model as it is."""
+        how = self.sampling
+        return how if how.truncated or how.temperature != 1 else None
+
 
 @dataclass(frozen=True)
-class Table:
-    """What is known of the sampled answers: rows are answers, columns tokens, padded on the right."""
+class Group:
+    """A prompt, its answers and their scores."""
 
-    logp: Tensor
-    ref_logp: Tensor | None
-    mask: Tensor
-    lengths: Tensor
-    scores: Tensor
+    prompt: Prompt
+    answered: Answered
+    scores: tuple[float, ...]
 
-    @classmethod
-    def of(cls, logp: Sequence[Tensor], scores: Tensor, ref_logp: Sequence[Tensor] | None) -> "Table":
-        lengths = torch.tensor([len(row) for row in logp])
-        table = padded(logp)
-        mask = torch.arange(table.shape[1]) < lengths[:, None]
-        return cls(table, None if ref_logp is None else padded(ref_logp), mask, lengths, scores)
-
-    def rewards(self, kl_coef: float) -> Tensor:
-        """Minus the penalised KL at every token, and the answer's score at its last."""
-        rewards = -kl_coef * self.divergence(kl.k1)
-        rewards[torch.arange(len(self.scores)), self.lengths - 1] += self.scores
-        return rewards
-
-    def divergence(self, estimate: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """An estimate of KL(policy || reference) from every token, zero without a reference."""
-        if self.ref_logp is None:
-            return torch.zeros_like(self.logp)
-        return estimate(self.logp, self.ref_logp) * self.mask
-
-    def figures(self) -> dict[str, float]:
-        """Metrics of rewards, lengths and the distance from the reference."""
-        figures = {
-            "reward": float(self.scores.mean()),
-            "reward_std": float(self.scores.std(correction=0)),
-            "completions/mean_length": float(self.lengths.float().mean()),
-        }
-        if self.ref_logp is not None:
-            figures["kl"] = float(self.divergence(kl.k1).sum(1).mean())
-            figures["kl_k3"] = float(self.divergence(kl.k3).sum(1).mean())
-        return figures
-
-    def cut(self, columns: dict[str, Tensor]) -> Iterator[dict[str, Column]]:
-        """The columns of each answer, its log-probs among them."""
-        known = {"behavior_logp": self.logp} | ({} if self.ref_logp is None else {"ref_logp": self.ref_logp})
-        for number, length in enumerate(self.lengths.tolist()):
-            yield {name: values[number, :length].numpy() for name, values in (known | columns).items()}
+    @property
+    def varied(self) -> bool:
+        """Whether there is anything to choose between."""
+        return min(self.scores) < max(self.scores)
 
 
 @dataclass
@@ -108,66 +106,85 @@ class Rollouts:
     """A generator of batches that samples from the policy it trains; `kl_coef` is the controller's state.
 
     `model` is what is trained: the policy with its critic, or the policy alone where advantages need no critic.
-    Without a `reference` there is neither a penalty nor a measured distance from it.
+    Without a `reference` there is neither a penalty nor a measured distance from it. With a curriculum, `prompts` come
+    easiest first. `place` is how many optimiser steps of a whole run lie before this one, and `ended` whether an
+    iteration has come to its end: between iterations there is nothing but these and `kl_coef` to remember.
     """
 
     model: Any
     policy: Policy
     reference: Any
-    reward: RewardModel
+    reward: Scorer
     prompts: Sequence[Prompt]
     settings: RolloutSettings
     kl_coef: float
     metrics: dict[str, float] = field(default_factory=dict)
+    place: int = 0
+    ended: bool = False
 
     def batches(self, iterations: int, start: int = 0) -> Iterator[list[Packed]]:
         """Yield `epochs` x `minibatches` optimiser steps an iteration; each iteration samples anew."""
         s = self.settings
+        per_iteration = s.epochs * s.minibatches
         for iteration in range(start, iterations):
             trees = self._collect(iteration)
+            self.ended = False
+            self.place = iteration * per_iteration
             for epoch in range(s.epochs):
                 order = shuffled(len(trees), key("ppo", s.seed, iteration), epoch)
                 for chosen in np.array_split(order, s.minibatches):
-                    yield self._step([trees[i] for i in chosen])
+                    if self.ended:
+                        break
+                    batch = self._step([trees[i] for i in chosen])
+                    self.ended = self.place + 1 == (iteration + 1) * per_iteration
+                    yield batch
+                    self.place += 1
 
-    def chosen_prompts(self, iteration: int) -> list[Prompt]:
-        """The prompts of an iteration: passes over all prompts, each in a fresh order."""
-        s, n = self.settings, len(self.prompts)
-        wanted = range(iteration * s.prompts_per_step, (iteration + 1) * s.prompts_per_step)
-        orders = {epoch: shuffled(n, s.seed, epoch) for epoch in {i // n for i in wanted}}
-        return [self.prompts[orders[i // n][i % n]] for i in wanted]
+    @property
+    def iterations_done(self) -> int:
+        """How many iterations are behind, once one has `ended`."""
+        return self.place // (self.settings.epochs * self.settings.minibatches) + 1
+
+    def chosen_prompts(self, block: int) -> list[Prompt]:
+        """The prompts of the `block`-th draw, one an iteration: passes over all prompts, each in a fresh order."""
+        s = self.settings
+        n = open_to(len(self.prompts), s.prompts_per_step, block // s.dynamic_sampling, s.curriculum)
+        wanted = range(block * s.prompts_per_step, (block + 1) * s.prompts_per_step)
+        return [self.prompts[i] for i in taken(n, wanted, s.seed)]
 
     def _step(self, trees: Sequence[Tree]) -> list[Packed]:
         """The micro-batches of one optimiser step."""
         s = self.settings
         computed = informative(trees) if s.skip_zero_advantages else trees
         batch = microbatches(computed, s.token_budget)
+        for packed in batch:
+            packed.drawn = s.drawn
         return reduced(batch, trees, s.reduction, longest=s.max_completion_length)
 
     def _collect(self, iteration: int) -> list[Tree]:
         s = self.settings
-        prompts = self.chosen_prompts(iteration)
-        answered = self.policy.answer(
-            prompts,
-            Sampling(s.max_completion_length),
-            seed=(s.seed, "rollout", iteration),
-            n=s.num_generations,
-            slots=s.slots,
-        )
-        flat = [sample for a in answered for sample in a.samples]
-        scores = torch.tensor(self.reward.scores(prompts, [a.texts for a in answered])).flatten()
-        scores = scores - s.missing_eos_penalty * torch.tensor([float(not a.finished) for a in flat])
-        trees = [Tree(prompt_node(a.prompt), tuple(answer_node(x.ids) for x in a.samples)) for a in answered]
+        groups, figures = self._groups(iteration)
+        flat = [sample for g in groups for sample in g.answered.samples]
+        scores = torch.tensor([score for g in groups for score in g.scores])
+        trees = [
+            Tree(prompt_node(g.answered.prompt), tuple(answer_node(x.ids) for x in g.answered.samples))
+            for g in groups
+        ]
         logp, gap = self._behavior_logp(trees, flat)
-        ref_logp = None if self.reference is None else self._per_token(self.reference, trees, "logp")
+        ref_logp = None if self.reference is None else self._reference_logp(trees)
         table = Table.of(logp, scores, ref_logp)
-        columns, figures = self._estimated(table, trees)
+        in_reward = self.kl_coef if s.kl_in == "reward" else 0.0
+        rewards = table.rewards(in_reward, s.kl_estimator)
+        columns, found = estimated(
+            rewards, table, s, lambda: padded(self._per_token(self.model, trees, "value"))
+        )
         self.metrics = {
             **table.figures(),
             "kl_coef": self.kl_coef,
             "completions/clipped_ratio": float(np.mean([not a.finished for a in flat])),
             "sampling/logp_gap": gap,
             **figures,
+            **found,
         }
         if s.kl_target is not None and ref_logp is not None:
             self.kl_coef = kl.adapted(
@@ -179,57 +196,71 @@ class Rollouts:
             )
         return with_columns(trees, table.cut(columns))
 
+    def _groups(self, iteration: int) -> tuple[list[Group], Mapping[str, float]]:
+        """The iteration's prompts with their answers, and how many were passed over.
+
+        With dynamic sampling (Yu et al. 2025, arXiv:2503.14476) prompts whose answers all earn the same make room for
+        others, at most `dynamic_sampling` draws of prompts long; if these are not enough, some of them stay.
+        """
+        s = self.settings
+        varied: list[Group] = []
+        alike: list[Group] = []
+        for attempt in range(s.dynamic_sampling):
+            for group in self._answered(iteration, attempt):
+                (varied if group.varied or s.dynamic_sampling == 1 else alike).append(group)
+            if len(varied) >= s.prompts_per_step:
+                break
+        groups = [*varied, *alike][: s.prompts_per_step]
+        if s.dynamic_sampling == 1:
+            return groups, {}
+        asked = len(varied) + len(alike)
+        return groups, {
+            "dynamic/asked": asked,
+            "dynamic/alike": len(alike),
+            "dynamic/unused": asked - len(groups),
+        }
+
+    def _answered(self, iteration: int, attempt: int) -> list[Group]:
+        s = self.settings
+        prompts = self.chosen_prompts(iteration * s.dynamic_sampling + attempt)
+        asked = [in_other_words(p, s.augment, s.augment_ratio, s.seed, iteration) for p in prompts]
+        answered = self.policy.answer(
+            asked, s.sampling, seed=(s.seed, "rollout", iteration), n=s.num_generations, slots=s.slots
+        )
+        rows = self.reward.scores(prompts, [a.texts for a in answered])
+        return [
+            Group(
+                prompt,
+                a,
+                tuple(
+                    score - s.missing_eos_penalty * (not sample.finished)
+                    for score, sample in zip(row, a.samples, strict=True)
+                ),
+            )
+            for prompt, a, row in zip(prompts, answered, rows, strict=True)
+        ]
+
     def _behavior_logp(self, trees: Sequence[Tree], flat: Sequence[Sample]) -> tuple[list[Tensor], float]:
-        """The log-probs that the sampler found, and how far the first prompt's are from a fresh forward's.
+        """The log-probs that answers were drawn with, and how far the first prompt's are from a fresh forward's.
 
         Where the two are not the same up to rounding (low precision, another kernel), all are computed anew: a
         ratio that differs from 1 before the first step would be clipped and learnt from.
         """
-        found = [torch.from_numpy(a.logp) for a in flat]
-        fresh = torch.cat(sequence_columns(self.policy.model, trees[:1], "logp")[0])
+        drawn = self.settings.drawn
+        found = [torch.from_numpy(a.logp if a.behavior_logp is None else a.behavior_logp) for a in flat]
+        fresh = torch.cat(sequence_columns(self.policy.model, trees[:1], "logp", drawn=drawn)[0])
         gap = float((fresh - torch.cat(found[: len(trees[0].branches)])).abs().max())
         if gap <= LOGP_TOLERANCE:
             return found, gap
-        return self._per_token(self.policy.model, trees, "logp"), gap
+        rows = sequence_columns(self.policy.model, trees, "logp", drawn=drawn)
+        return [values for row in rows for values in row], gap
+
+    def _reference_logp(self, trees: Sequence[Tree]) -> list[Tensor]:
+        """The reference's log-probs at the sampling temperature; not truncated, or they could be minus infinity."""
+        temperature = self.settings.temperature
+        drawn = None if temperature == 1 else Sampling(temperature=temperature)
+        rows = sequence_columns(self.reference, trees, "logp", drawn=drawn)
+        return [values for row in rows for values in row]
 
     def _per_token(self, model: Any, trees: Sequence[Tree], name: str) -> list[Tensor]:
         return [values for row in sequence_columns(model, trees, name) for values in row]
-
-    def _estimated(self, table: Table, trees: Sequence[Tree]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Advantages, and whatever else the objective needs with them, as padded columns; and figures."""
-        s = self.settings
-        rewards = table.rewards(self.kl_coef)
-        if s.advantage == "group":
-            per_answer = rewards.sum(1).view(len(trees), s.num_generations)
-            advantages = advantage.group_relative(per_answer, scale=s.scale_rewards)
-            alike = float((advantages == 0).all(1).float().mean())
-            return {"advantage": advantages.view(-1, 1) * table.mask}, {"frac_reward_zero_std": alike}
-        values = padded(self._per_token(self.model, trees, "value"))
-        mask = table.mask
-        if s.whiten_rewards:
-            rewards[mask] = advantage.whiten(rewards[mask], shift_mean=False)
-        advantages, returns = advantage.gae(rewards, values, mask, gamma=s.gamma, lam=s.lam)
-        if s.whiten_advantages:
-            advantages[mask] = advantage.whiten(advantages[mask])
-        columns = {"advantage": advantages, "old_value": values, "returns": returns}
-        return columns, {"value_explained": explained(values[mask], returns[mask])}
-
-
-def with_columns(trees: Sequence[Tree], columns: Iterator[Mapping[str, Column]]) -> list[Tree]:
-    """Give every answer its columns, which come in the order of the answers."""
-    return [
-        replace(
-            tree, branches=tuple(replace(b, columns={**b.columns, **next(columns)}) for b in tree.branches)
-        )
-        for tree in trees
-    ]
-
-
-def padded(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of different lengths as one tensor, zeros on the right."""
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).float()
-
-
-def explained(values: Tensor, returns: Tensor) -> float:
-    """The share of the returns' variance that the critic explains."""
-    return 1.0 - float((returns - values).var(correction=0) / returns.var(correction=0).clamp_min(1e-8))

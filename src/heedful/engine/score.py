@@ -1,6 +1,7 @@
 """Run a model on a packed row and return the columns that losses name: log-probs, entropies, values, scores."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor, nn
 from heedful.data.packing import pack
 from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
+from heedful.engine.choose import truncate
 from heedful.engine.head import linear_head
 from heedful.engine.padded import refuse_recurrent, use_padding
+from heedful.engine.sampling import Sampling
 from heedful.losses import bind
-from heedful.nn.actor_critic import ActorCritic
+from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.logprob import token_logprobs
+from heedful.nn.pupil import Pupil
 from heedful.nn.scorer_with_writer import ScorerWithWriter
 
 # Up to so many logits they are made whole: three products instead of four, since chunks take 26-40 % more of the
@@ -98,19 +102,44 @@ def scalars(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
     return result - getattr(model.config, "score_mean", 0.0)
 
 
-def token_columns(model: Any, packed: Packed, *, entropy: bool) -> dict[str, Tensor]:
-    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N]; logits are made whole where they are few."""
+def token_columns(
+    model: Any, packed: Packed, *, entropy: bool, hidden: Tensor | None = None
+) -> dict[str, Tensor]:
+    """`logp` [N] of the trained tokens and, if asked for, `entropy` [N]; logits are made whole where they are few.
+
+    Where the row says how its answers were drawn, both are of that distribution. `hidden` [N, D] are the states that
+    the tokens are predicted from, where the caller has them already and the head is a linear one.
+    """
     many = len(packed.rows) * model.config.get_text_config().vocab_size > FULL_LOGITS
-    if many and (head := linear_head(model)) is not None:
-        hidden = states(model, packed, packed.rows)
+    if many and packed.drawn is None and (head := linear_head(model)) is not None:
+        hidden = states(model, packed, packed.rows) if hidden is None else hidden
         logp, found = token_logprobs(hidden, head, packed.targets, entropy=entropy)
         return {"logp": logp} | ({} if found is None else {"entropy": found})
-    z = logits(model, packed, packed.rows).float()
+    if hidden is not None and (head := linear_head(model)) is not None:
+        z = head.logits(hidden).float()
+    else:
+        z = logits(model, packed, packed.rows).float()
+    if packed.drawn is not None:
+        z = as_drawn(z, packed.targets, packed.drawn)
     values = {"logp": -F.cross_entropy(z, packed.targets, reduction="none")}
     if entropy:
         all_logp = z.log_softmax(-1)
-        values["entropy"] = -(all_logp.exp() * all_logp).sum(-1)
+        values["entropy"] = -(all_logp.exp() * all_logp.clamp_min(-1e4)).sum(-1)  # 0 log 0 is 0
     return values
+
+
+def as_drawn(logits: Tensor, targets: Tensor, how: Sampling) -> Tensor:
+    """Logits [N, V] of the distribution that a sampler with these logits draws from: tempered, then truncated.
+
+    Which tokens are dropped follows from these logits by the same rule, without a gradient; a target [N] is never
+    dropped, since it was drawn by an earlier policy that kept it.
+    """
+    z = logits / how.temperature
+    if not how.truncated:
+        return z
+    kept = truncate(z.detach().softmax(-1), how) > 0
+    kept = kept.scatter(-1, targets[:, None], True)
+    return z.masked_fill(~kept, float("-inf"))
 
 
 def scores_and_logp(model: LikelihoodScorer | ScorerWithWriter, packed: Packed) -> dict[str, Tensor]:
@@ -132,18 +161,28 @@ def scores_and_logp(model: LikelihoodScorer | ScorerWithWriter, packed: Packed) 
     return {"logp": logp, "score": score - getattr(model.config, "score_mean", 0.0)}
 
 
-def columns(model: nn.Module, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
+def columns(model: Any, packed: Packed, names: Iterable[str]) -> dict[str, Tensor]:
     """Compute the named columns: model outputs are computed once, the rest is looked up in the batch."""
     wanted = set(names)
     quantities = {bind.quantity(n) for n in wanted}
-    policy, critic = (model.policy, model.critic) if isinstance(model, ActorCritic) else (model, model)
+    policy = model.policy if isinstance(model, ActorCritic | SharedTrunk | Pupil) else model
     values = packed.columns | {"strength": packed.strength, "probability": packed.probability}
+    hidden = None
+    if "value" in quantities and isinstance(model, SharedTrunk):
+        hidden = states(policy, packed, packed.rows)
+        values["value"] = F.linear(hidden.float(), model.value_head.weight.float())[:, 0]
+    elif "value" in quantities:
+        critic = model.critic if isinstance(model, ActorCritic) else model
+        values["value"] = scalars(critic, packed, packed.rows)
     if isinstance(model, LikelihoodScorer | ScorerWithWriter):
         values |= scores_and_logp(model, packed)
     elif quantities & {"logp", "entropy"}:
-        values |= token_columns(policy, packed, entropy="entropy" in quantities)
-    if "value" in quantities:
-        values["value"] = scalars(critic, packed, packed.rows)
+        values |= token_columns(policy, packed, entropy="entropy" in quantities, hidden=hidden)
+    if "logits" in quantities:
+        values["logits"] = logits(policy, packed, packed.rows).float()
+    if "teacher_logits" in quantities:
+        with torch.no_grad():
+            values["teacher_logits"] = logits(model.teacher, packed, packed.rows).float()
     if "score" in quantities and "score" not in values:
         values["score"] = scalars(model, packed, packed.last)
     if "step_score" in quantities:
@@ -187,15 +226,21 @@ def per_sequence(value: Tensor, packed: Packed) -> Tensor:
 
 
 def sequence_columns(
-    model: nn.Module, trees: Sequence[Tree], name: str, *, token_budget: int = 16384
+    model: nn.Module,
+    trees: Sequence[Tree],
+    name: str,
+    *,
+    token_budget: int = 16384,
+    drawn: Sampling | None = None,
 ) -> list[list[Tensor]]:
     """Compute one column without gradient and cut it up again: [tree][sequence] -> values of that sequence (CPU).
 
-    A per-token column gives [n] values per sequence, `score` gives one.
+    A per-token column gives [n] values per sequence, `score` gives one. `drawn` is how the answers were sampled, where
+    log-probs are to be of that distribution.
     """
     order: dict[int, list[Tensor]] = {}
     for bin_ in pack([t.size for t in trees], token_budget):
-        packed = collate([trees[i] for i in bin_]).to(device_of(model))
+        packed = replace(collate([trees[i] for i in bin_]), drawn=drawn).to(device_of(model))
         with torch.no_grad():
             value = columns(model, packed, [name])[name].cpu()
         if name == "score":

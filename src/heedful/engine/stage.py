@@ -16,7 +16,7 @@ from heedful.data import atomic
 from heedful.engine import allocator, checkpoint, process, terminal
 from heedful.engine.fit import Step
 from heedful.engine.kernels import library
-from heedful.engine.optim import Optimizer
+from heedful.engine.optim import Stepping
 from heedful.errors import UserError
 
 Inputs = Mapping[str, Path | str | None]
@@ -131,7 +131,7 @@ class Stage:
         self,
         run: Callable[[checkpoint.Checkpoint | None], Iterable[Step]],
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Stepping,
         *,
         total: int,
         state: Callable[[], Mapping[str, Any]] = dict,

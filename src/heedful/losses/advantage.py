@@ -8,6 +8,7 @@ from torch import Tensor
 from heedful.losses.shapes import Padded, PaddedMask, PerAnswer
 
 Scale = Literal["group", "batch", "none"]
+Baseline = Literal["mean", "none"]
 
 
 def gae(
@@ -28,6 +29,35 @@ def gae(
         running = delta[:, t] + gamma * lam * running
         advantage[:, t] = running
     return advantage, (advantage + values) * mask
+
+
+def to_go(rewards: Padded, mask: PaddedMask, *, gamma: float = 1.0) -> Padded:
+    """The discounted rewards from each token on, zero outside the mask: R_t = sum_l gamma^l r_{t+l}."""
+    found = torch.zeros_like(rewards)
+    running = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        running = rewards[:, t] * mask[:, t] + gamma * running
+        found[:, t] = running
+    return found * mask
+
+
+def monte_carlo(
+    rewards: Padded, mask: PaddedMask, *, gamma: float = 1.0, baseline: Baseline = "mean"
+) -> Padded:
+    """Rewards to go, less their mean over all tokens unless told otherwise. Williams 1992 (REINFORCE)."""
+    returns = to_go(rewards, mask, gamma=gamma)
+    return returns if baseline == "none" else (returns - returns[mask].mean()) * mask
+
+
+def leave_one_out(rewards: PerAnswer) -> PerAnswer:
+    """r - mean of the other answers' rewards to the same prompt = n/(n-1) (r - mean). At least two answers a prompt.
+
+    Ahmadian et al. 2024, section 3.2 (arXiv:2402.14740).
+    """
+    others = rewards.shape[1] - 1
+    advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / others
+    same = rewards.amin(1, keepdim=True) == rewards.amax(1, keepdim=True)
+    return advantage.masked_fill(same, 0.0)
 
 
 def whiten(x: Tensor, *, shift_mean: bool = True) -> Tensor:

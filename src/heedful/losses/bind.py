@@ -22,6 +22,7 @@ Loss = Callable[..., Tensor]
 
 TOKEN = frozenset(
     {"logp", "entropy", "ref_logp", "behavior_logp", "advantage", "value", "old_value", "returns"}
+    | {"logits", "teacher_logits"}  # a row of the vocabulary each
     | {"step_score", "step_label"}
 )
 SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "best"})

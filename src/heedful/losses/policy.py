@@ -6,6 +6,16 @@ from torch import Tensor
 from heedful.losses.shapes import PerToken
 
 
+def reinforce(logp: PerToken, advantage: PerToken) -> PerToken:
+    """-A log pi: its gradient is the policy gradient. Williams 1992, eq. 4; with a critic's A, A2C."""
+    return -advantage.detach() * logp
+
+
+def importance(logp: PerToken, behavior_logp: PerToken, advantage: PerToken) -> PerToken:
+    """-r A, r = pi / pi_old: for TRPO and PPO with a KL penalty. Schulman et al. 2015, eq. 14 (arXiv:1502.05477)."""
+    return -(logp - behavior_logp.detach()).exp() * advantage.detach()
+
+
 def ppo_clip(
     logp: PerToken, behavior_logp: PerToken, advantage: PerToken, *, clip_range: float = 0.2
 ) -> PerToken:
@@ -22,6 +32,16 @@ def value_clip(
     old_value, returns = old_value.detach(), returns.detach()
     clipped = old_value + (value - old_value).clamp(-clip_range, clip_range)
     return 0.5 * torch.maximum((value - returns) ** 2, (clipped - returns) ** 2)
+
+
+def value_error(value: PerToken, returns: PerToken) -> PerToken:
+    """1/2 (V-R)^2. Mnih et al. 2016, section 4 (arXiv:1602.01783)."""
+    return 0.5 * (value - returns.detach()) ** 2
+
+
+def entropy_bonus(entropy: PerToken) -> PerToken:
+    """-H: minimised, it keeps a policy undecided. Mnih et al. 2016, section 4 (arXiv:1602.01783)."""
+    return -entropy
 
 
 def clip_fraction(logp: PerToken, behavior_logp: PerToken, *, clip_range: float = 0.2) -> Tensor:

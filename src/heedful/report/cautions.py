@@ -12,6 +12,7 @@ REPEATED = 2.0  # times the baseline's repetition,
 REPEATED_AT_LEAST = 0.01  # but a share that anybody would notice
 FAR = 20.0  # nats of KL from the baseline
 BEHIND = 0.02  # accuracy of the reward model below the annotators' agreement
+COLLAPSED = 0.2  # of the entropy that RL began with
 TIED = 1 / 3  # share of pairs that the judge cannot tell apart
 
 
@@ -25,7 +26,7 @@ class Caution:
 
 def find(figures: Figures, outcome: Outcome | None) -> list[Caution]:
     """Every rule that fires on one round's figures."""
-    found = list(_reward_model(figures))
+    found = [*_reward_model(figures), *_collapsed(figures)]
     if outcome is not None:
         for policy in outcome.policies:
             found += _overoptimised(figures, outcome, policy)
@@ -34,6 +35,30 @@ def find(figures: Figures, outcome: Outcome | None) -> list[Caution]:
         for policy in (outcome.baseline, *outcome.policies):
             found += _manners(figures, outcome, policy)
     return found
+
+
+def since(figures: Figures, earlier: Figures, outcome: Outcome | None) -> list[Caution]:
+    """The policies that the reward model likes more and the judge measurably less than in the round before."""
+    found: list[Caution] = []
+    if outcome is None:
+        return found
+    for policy in outcome.policies:
+        gold, proxy = outcome.win_rate(policy), outcome.win_rate(policy, reward=True)
+        if not all(name in part for name in (gold, proxy) for part in (figures, earlier)):
+            continue
+        now, before = figures[gold], earlier[gold]
+        fell = now["high"] is not None and before["low"] is not None and now["high"] < before["low"]
+        if fell and figures[proxy]["value"] > earlier[proxy]["value"]:
+            rates = {"before": digits.value_of(before), "now": digits.value_of(now)}
+            found.append(Caution("fell", {"policy": policy, **rates}))
+    return found
+
+
+def _collapsed(figures: Figures) -> Iterator[Caution]:
+    """A policy that says the same thing every time has nothing left to learn from."""
+    first, last = _value(figures, "rl/entropy_at_first"), _value(figures, "rl/entropy")
+    if first and last is not None and last < COLLAPSED * first:
+        yield Caution("collapse", {"first": digits.number(first), "last": digits.number(last)})
 
 
 def _value(figures: Figures, name: str) -> float | None:

@@ -61,6 +61,10 @@ WORDS = {
     "需要更多判断或更大的奖励模型。",
     "caution_overoptimised": "{policy}：奖励模型在 {proxy} 的提示上偏爱它，标准评判只有 {gold}。它学会了讨好奖励模型："
     "请早些停止，或调高 kl_coef。",
+    "caution_fell": "{policy}：奖励模型比上一轮更喜欢它，标准评判却更不喜欢（上一轮 {before}，现在 {now}）："
+    "这一轮的奖励模型被钻了空子，上一轮的策略更好。",
+    "caution_collapse": "强化学习的策略不再有选择：熵从每词元 {first} 奈特降到 {last}。"
+    "请调高 entropy_coef 或 kl_coef，或早些停下。",
     "caution_task_below": "{policy} 在“{task}”上不如 {baseline}：胜率 {rate}。",
     "caution_task_below_greedy": "{policy} 贪心解码时在“{task}”上不如 {baseline}：胜率 {rate}。",
     "caution_task_by_chance": "{policy} 在“{task}”上也许不如 {baseline}：胜率 {rate}，但也可能只是偶然。",

@@ -63,6 +63,10 @@ WORDS = {
     "each other ({agreement}): more judgements or a larger reward model would help.",
     "caution_overoptimised": "{policy}: the reward model prefers it in {proxy} of prompts, the gold judge in only "
     "{gold}. It learnt to please the reward model: stop earlier or raise kl_coef.",
+    "caution_fell": "{policy}: the reward model likes it more than in the round before, the gold judge less ({before}, "
+    "now {now}): this round’s reward model was gamed, and the last round’s policy is the better one.",
+    "caution_collapse": "RL’s policy has stopped choosing: its entropy fell from {first} to {last} nats per token. "
+    "Raise entropy_coef or kl_coef, or stop earlier.",
     "caution_task_below": "{policy} is worse than {baseline} at “{task}”: it wins {rate}.",
     "caution_task_below_greedy": "{policy}, decoded greedily, is worse than {baseline} at “{task}”: it wins {rate}.",
     "caution_task_by_chance": "{policy} may be worse than {baseline} at “{task}”: it wins {rate}, which chance "

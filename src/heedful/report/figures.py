@@ -43,6 +43,7 @@ MEASURES = {
     "heldout_perplexity": ("heldout_perplexity", "perplexity"),
 }
 MODES = {"sampled": "", "greedy": "_greedy"}
+FEW = 4  # steps that a figure of RL's beginning or end is the mean of
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,20 @@ def of_stages(stages: Stages) -> dict[str, Figure]:
         result = stages[stage].result if stage in stages else {}
         if figure := as_figure(result.get(key), unit, result.get(n) if n else None):
             found[name] = figure
+    if "rl" in stages:
+        found |= dict(_entropies(stages["rl"]))
     if "evaluate" in stages:
         found |= dict(_evaluated(stages["evaluate"]))
     return found
+
+
+def _entropies(stage: StageRun) -> Iterator[tuple[str, Figure]]:
+    """How undecided the policy was in the first and in the last steps of RL."""
+    known = [row["entropy"] for row in stage.rows if _finite(row.get("entropy")) is not None]
+    if len(known) < 2 * FEW:
+        return
+    for name, part in (("rl/entropy_at_first", known[:FEW]), ("rl/entropy", known[-FEW:])):
+        yield name, {**as_figure(math.fsum(part) / FEW, "nats per token"), "n": FEW}  # type: ignore[dict-item]
 
 
 def _evaluated(stage: StageRun) -> Iterator[tuple[str, Figure]]:

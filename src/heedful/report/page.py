@@ -74,12 +74,14 @@ def warned(view: View) -> list[str]:
     run = view.run
     if len(run.rounds) < 2:
         return [_sentence(view, view.outcome, c) for c in cautions.find(view.figures, view.outcome)]
-    found = []
+    found: list[str] = []
+    earlier: dict[str, figures.Figure] = {}
     for number, stages in run.rounds.items():
-        outcome = figures.outcome(stages)
-        for caution in cautions.find(figures.of_stages(stages), outcome):
+        outcome, known = figures.outcome(stages), figures.of_stages(stages)
+        for caution in [*cautions.find(known, outcome), *cautions.since(known, earlier, outcome)]:
             text = _sentence(view, outcome, caution)
             found.append(view.words("in_round", number=number, text=text))
+        earlier = known
     return found
 
 

@@ -1,8 +1,7 @@
-"""A reward model -> a better policy: PPO (GAE, a critic) or GRPO (group-relative advantages, no critic)."""
+"""A reward model -> a better policy: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO, as one loop with interchangeable parts."""
 
 import dataclasses
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,51 +9,72 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from heedful.data import atomic
-from heedful.data.formats import read_prompts
+from heedful.data.formats import read_prompts, read_texts
+from heedful.engine.algorithms import (
+    USED,
+    Algorithm,
+    Surrogate,
+    combined,
+    learns_from_surrogate_alone,
+    policy_terms,
+    value_term,
+    watched,
+)
+from heedful.engine.asking import Change, easiest_first
+from heedful.engine.batch import Tree
 from heedful.engine.checkpoint import Checkpoint
+from heedful.engine.dialogues import documents
+from heedful.engine.estimate import Estimator, Whitening
 from heedful.engine.fit import Step, Term, fit
-from heedful.engine.optim import schedule
+from heedful.engine.optim import Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.reduction import Reduction
 from heedful.engine.reward_model import RewardModel
-from heedful.engine.rollout import Estimator, Rollouts, RolloutSettings
+from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import Inputs, Stage, StageConfig
+from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
+from heedful.engine.trust_region import Region, TrustRegion
 from heedful.losses import kl
-from heedful.losses import policy as policy_losses
-from heedful.losses.advantage import Scale
-from heedful.losses.bind import Loss
+from heedful.losses.advantage import Baseline, Scale
 from heedful.nn import hub
-from heedful.nn.actor_critic import ActorCritic
-
-# The settings that an advantage estimator does not use.
-OTHERS: dict[Estimator, tuple[str, ...]] = {
-    "gae": ("scale_rewards",),
-    "group": ("gamma", "lam", "whiten_rewards", "whiten_advantages", "vf_coef", "clip_range_value"),
-}
+from heedful.nn.actor_critic import ActorCritic, SharedTrunk
+from heedful.nn.average import Average
+from heedful.types import Prompt
 
 
 class RlConfig(StageConfig):
     """`model` is the policy to start from and the reference, `reward` the reward model, `prompts` a file.
 
-    `advantage` gae needs a critic, group compares the answers to a prompt with one another. `kl_coef` penalises the
-    distance from the reference in the reward, `beta` in the loss.
+    `algorithm` names a usual combination of what follows; whatever is set beside it holds. `surrogate` is what is
+    optimised, `advantage` how rewards become advantages (gae needs a critic), `reduction` how tokens are weighed.
+    `kl_coef` penalises the distance from the reference, in the reward or in the loss, `step_kl_coef` that from the
+    policy that sampled. `ptx` are texts whose likelihood is kept up.
     """
 
     model: str
     reward: str
     prompts: Path
+    algorithm: Algorithm | None = None
+    surrogate: Surrogate = "ppo_clip"
+    advantage: Estimator = "gae"
+    reduction: Reduction = "token"
     iterations: int = Field(60, gt=0)
     prompts_per_step: int = Field(64, gt=0)
     num_generations: int = Field(4, gt=0)
     max_completion_length: int = Field(64, gt=0)
-    advantage: Estimator = "gae"
-    scale_rewards: Scale = "group"
-    reduction: Reduction = "token"
-    beta: float = Field(0.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, lt=1)
+    dynamic_sampling: int = Field(1, gt=0)
+    curriculum: int = Field(0, ge=0)
+    augment: tuple[Change, ...] = ()
+    augment_ratio: float = Field(0.5, gt=0, le=1)
     num_ppo_epochs: int = Field(2, gt=0)
     num_mini_batches: int = Field(2, gt=0)
     learning_rate: float = Field(3e-4, gt=0)
@@ -63,21 +83,47 @@ class RlConfig(StageConfig):
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(4, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    clip_range: float = Field(0.2, gt=0)
-    clip_range_value: float = Field(0.2, gt=0)
-    vf_coef: float = Field(0.5, ge=0)
+    max_step_kl: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+    missing_eos_penalty: float = Field(1.0, ge=0)
+    kl_in: Literal["reward", "loss"] = "reward"
+    kl_estimator: kl.Estimator = "k1"
     kl_coef: float = Field(0.05, ge=0)
     kl_target: float | None = Field(6.0, gt=0)
     kl_horizon: int = Field(10_000, gt=0)
+    entropy_coef: float = Field(0.0, ge=0)
+    clip_range: float = Field(0.2, gt=0)
+    step_kl_coef: float = Field(1.0, gt=0)
+    step_kl_target: float | None = Field(0.01, gt=0)
     gamma: float = Field(1.0, gt=0, le=1)
     lam: float = Field(0.95, ge=0, le=1)
     whiten_rewards: bool = False
-    whiten_advantages: bool = True
-    missing_eos_penalty: float = Field(1.0, ge=0)
+    whiten_advantages: Whitening = True
+    critic: Literal["reward", "policy", "shared"] = "reward"
+    vf_coef: float = Field(0.5, ge=0)
+    clip_range_value: float | None = Field(0.2, gt=0)
+    baseline: Baseline = "mean"
+    scale_rewards: Scale = "group"
+    max_kl: float = Field(Region.max_kl, gt=0)
+    cg_iterations: int = Field(Region.cg_iterations, gt=0)
+    cg_damping: float = Field(Region.cg_damping, ge=0)
+    line_search_steps: int = Field(Region.line_search_steps, gt=0)
+    line_search_shrink: float = Field(Region.line_search_shrink, gt=0, lt=1)
+    fisher_ratio: float = Field(Region.fisher_ratio, gt=0, le=1)
+    critic_updates: int = Field(Region.critic_updates, gt=0)
+    ptx: Path | None = None
+    ptx_coef: float = Field(27.8, gt=0)
+    ptx_ratio: float = Field(1.0, gt=0)
+    max_length: int = Field(256, gt=1)
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
     precision: Precision = "fp32"
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _algorithm_is_a_combination(cls, values: Any) -> Any:
+        return combined(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _no_mini_batch_is_empty(self) -> Self:
@@ -86,20 +132,39 @@ class RlConfig(StageConfig):
         return self
 
     @model_validator(mode="after")
-    def _settings_belong_to_the_advantage(self) -> Self:
-        if self.advantage == "group" and self.num_generations < 2:
+    def _settings_belong_to_the_choices(self) -> Self:
+        if self.advantage in ("group", "leave_one_out") and self.num_generations < 2:
             raise ValueError(
-                "advantage=group compares answers to one prompt: set num_generations to 2 or more"
+                f"advantage={self.advantage} compares answers to one prompt: set num_generations to 2 or more"
             )
-        for name in OTHERS[self.advantage]:
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} means nothing with advantage={self.advantage}: leave it out")
+        if self.surrogate in ("reinforce", "trpo") and self.num_ppo_epochs * self.num_mini_batches > 1:
+            raise ValueError(
+                f"surrogate={self.surrogate} learns from answers once: set num_ppo_epochs=1 and num_mini_batches=1"
+            )
+        if self.surrogate == "trpo" and self.critic == "shared":
+            raise ValueError("surrogate=trpo moves policy and critic apart: set critic to reward or policy")
+        if self.algorithm == "ppo_ptx" and self.ptx is None:
+            raise ValueError("algorithm=ppo_ptx keeps up the likelihood of texts: add ptx=FILE")
+        for name, (choice, allowed) in USED.items():
+            if getattr(self, choice) not in allowed and self._is_set(name):
+                raise ValueError(f"{name} means nothing with {choice}={getattr(self, choice)}: leave it out")
+        for name, other in (("ptx_ratio", "ptx"), ("ptx_coef", "ptx"), ("augment_ratio", "augment")):
+            if self._is_set(name) and not getattr(self, other):
+                raise ValueError(f"{name} means nothing without {other}: leave it out")
         return self
+
+    def _is_set(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
 
 def main(config: RlConfig) -> dict[str, Any]:
     """Improve the policy and write it to `output`/model, and its critic, if it has one, to `output`/critic."""
-    inputs: Inputs = {"model": config.model, "reward": config.reward, "prompts": config.prompts}
+    inputs: Inputs = {
+        "model": config.model,
+        "reward": config.reward,
+        "prompts": config.prompts,
+        "ptx": config.ptx,
+    }
     stage = Stage("rl", config, inputs)
     if (done := stage.finished()) is not None:
         return done
@@ -107,7 +172,7 @@ def main(config: RlConfig) -> dict[str, Any]:
     reward = RewardModel.load(config.reward)
     weights = dtype(config.precision)
     actor = hub.load_model(config.model, dtype=weights)
-    model = ActorCritic(actor, critic(config)) if config.advantage == "gae" else actor
+    model = with_critic(actor, config)
     reference = hub.load_model(config.model, dtype=weights)
     for part in (model, reference):
         use_packed_attention(part)
@@ -117,19 +182,30 @@ def main(config: RlConfig) -> dict[str, Any]:
         policy=policy,
         reference=reference.eval(),
         reward=reward,
-        prompts=policy.fitting(read_prompts(config.prompts), config.max_completion_length),
+        prompts=asked(config, policy, reward),
         settings=settings(config),
         kl_coef=config.kl_coef,
     )
+    texts = documents(tokenizer, read_texts(config.ptx), config.max_length) if config.ptx else []
+    average = Average(actor, config.ema) if config.ema else None
     last: dict[str, float] = {}
-    for _ in steps(stage, config, model, rollouts):
-        last = rollouts.metrics
+    for step in steps(stage, config, model, rollouts, texts, average):
+        last = {**rollouts.metrics, "entropy": step.metrics["entropy"]}
     with atomic.new_folder(stage.folder / "model") as folder:
-        hub.save_model(folder, actor, tokenizer)
-    if isinstance(model, ActorCritic):
-        with atomic.new_folder(stage.folder / "critic") as folder:
+        hub.save_model(folder, average.policy.to(weights) if average else actor, tokenizer)
+    if not isinstance(model, ActorCritic | SharedTrunk):
+        return stage.finish(episodes=episodes(config), **last)
+    with atomic.new_folder(stage.folder / "critic") as folder:
+        if isinstance(model, SharedTrunk):
+            model.save_head(folder)
+        else:
             hub.save_model(folder, model.critic, tokenizer)
-    return stage.finish(episodes=config.iterations * config.prompts_per_step * config.num_generations, **last)
+    return stage.finish(episodes=episodes(config), **last)
+
+
+def episodes(config: RlConfig) -> int:
+    """How many answers were learnt from."""
+    return config.iterations * config.prompts_per_step * config.num_generations
 
 
 def line(result: dict[str, Any]) -> str:
@@ -137,11 +213,27 @@ def line(result: dict[str, Any]) -> str:
     return f"{result['episodes']} episodes, reward {result['reward']:+.2f}, KL {result['kl']:.1f} nats"
 
 
+def with_critic(actor: Any, config: RlConfig) -> Any:
+    """What is trained: the policy with its critic, or alone where advantages need none."""
+    if config.advantage != "gae":
+        return actor
+    return SharedTrunk(actor) if config.critic == "shared" else ActorCritic(actor, critic(config))
+
+
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
-    if hub.same_vocabulary(config.model, config.reward):
+    if config.critic == "reward" and hub.same_vocabulary(config.model, config.reward):
         return hub.value_model(hub.load_scorer(config.reward, dtype=dtype(config.precision)))
     return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
+
+
+def asked(config: RlConfig, policy: Policy, reward: RewardModel) -> list[Prompt]:
+    """The prompts that fit, easiest first where there is a curriculum."""
+    prompts = policy.fitting(read_prompts(config.prompts), config.max_completion_length)
+    if not config.curriculum:
+        return prompts
+    how = settings(config).sampling
+    return easiest_first(prompts, policy, reward, how, seed=config.seed, n=config.num_generations)
 
 
 def settings(config: RlConfig) -> RolloutSettings:
@@ -152,57 +244,107 @@ def settings(config: RlConfig) -> RolloutSettings:
         **values,
         epochs=config.num_ppo_epochs,
         minibatches=config.num_mini_batches,
-        skip_zero_advantages=config.advantage == "group" and not config.beta,
+        skip_zero_advantages=config.surrogate != "trpo" and learns_from_surrogate_alone(config),
     )
 
 
-def objective(config: RlConfig) -> list[Term]:
-    """What is minimised: the clipped surrogate, the critic's error, the k3 estimate of the KL to the reference."""
-    terms = [Term(partial(policy_losses.ppo_clip, clip_range=config.clip_range))]
-    if config.advantage == "gae":
-        clipped = partial(policy_losses.value_clip, clip_range=config.clip_range_value)
-        terms.append(Term(clipped, weight=config.vf_coef))
-    if config.beta:
-        terms.append(Term(kl.k3, weight=config.beta))
-    return terms
+@dataclasses.dataclass
+class Distance:
+    """The penalty on the distance from the policy that sampled, and its controller."""
+
+    coefficient: float
+    target: float | None
+
+    def adapt(self, kl_of_last_step: float) -> None:
+        if self.target is not None:
+            self.coefficient = kl.doubled(self.coefficient, kl_of_last_step, target=self.target)
 
 
-def steps(stage: Stage, config: RlConfig, model: nn.Module, rollouts: Rollouts) -> Iterator[Step]:
+def steps(
+    stage: Stage,
+    config: RlConfig,
+    model: Any,
+    rollouts: Rollouts,
+    texts: Sequence[Tree] = (),
+    average: Average | None = None,
+) -> Iterator[Step]:
     """The optimiser steps, saved between iterations only, since rollouts are not part of a checkpoint."""
     if config.gradient_checkpointing:
         recompute_layers(model)
     per_iteration = config.num_ppo_epochs * config.num_mini_batches
-    total = config.iterations * per_iteration
-    optimizer = new_optimizer(model, config)
-    watch: dict[str, Loss] = {
-        "approx_kl": policy_losses.approx_kl,
-        "clip_ratio": partial(policy_losses.clip_fraction, clip_range=config.clip_range),
-        "entropy": policy_losses.mean_entropy,
-    }
+    distance = Distance(config.step_kl_coef, config.step_kl_target)
+    terms = policy_terms(config, kl_coef=lambda: rollouts.kl_coef, step_kl_coef=lambda: distance.coefficient)
+    value = value_term(config) if config.advantage == "gae" else None
+    optimizer, trust = stepping(config, model, rollouts.policy.model, terms, value)
+    factor = schedule("linear", steps=config.iterations * per_iteration, warmup=config.warmup, floor=0.1)
 
     def run(found: Checkpoint | None) -> Iterator[Step]:
-        start = found.step if found else 0
+        start = 0
         if found:
-            rollouts.kl_coef = float(found.state["kl_coef"])
+            rollouts.kl_coef, start = float(found.state["kl_coef"]), int(found.state["iterations"])
+            distance.coefficient = float(found.state["step_kl_coef"])
+        batches = rollouts.batches(config.iterations, start)
+        if texts:
+            batches = with_texts(config, batches, texts, rollouts)
         taken = fit(
             model,
-            rollouts.batches(config.iterations, start // per_iteration),
-            objective(config),
+            trust.seen(batches) if trust else batches,
+            [*terms, *([value] if value else [])],
             optimizer,
-            watch=watch,
-            learning_rate_factor=schedule("linear", steps=total, warmup=config.warmup, floor=0.1),
+            watch=watched(config),
+            learning_rate_factor=lambda _: factor(rollouts.place),
             max_grad_norm=config.max_grad_norm,
-            start=start,
+            start=found.step if found else 0,
         )
         for step in taken:
-            yield dataclasses.replace(step, metrics={**step.metrics, **rollouts.metrics})
+            if average:
+                average.update(rollouts.policy.model)
+            if config.max_step_kl is not None and step.metrics["approx_kl"] > config.max_step_kl:
+                rollouts.ended = True
+            more = {"step_kl_coef": distance.coefficient} if config.surrogate == "ppo_kl" else {}
+            if rollouts.ended:
+                distance.adapt(step.metrics["approx_kl"])
+            metrics = {**step.metrics, **rollouts.metrics, **more, **(trust.metrics if trust else {})}
+            yield dataclasses.replace(step, metrics=metrics)
 
     return stage.steps(
         run,
-        model,
+        nn.ModuleList([model, average]) if average else model,
         optimizer,
-        total=total,
-        state=lambda: {"kl_coef": rollouts.kl_coef},
-        at_boundary=lambda step: step % per_iteration == 0,
+        total=config.iterations * per_iteration,
+        state=lambda: {
+            "kl_coef": rollouts.kl_coef,
+            "step_kl_coef": distance.coefficient,
+            "iterations": rollouts.iterations_done,
+        },
+        at_boundary=lambda step: rollouts.ended,
         note=lambda step: f"reward {step.metrics['reward']:+.2f} kl {step.metrics['kl']:.1f}",
+    )
+
+
+def stepping(
+    config: RlConfig, model: Any, policy: Any, terms: Sequence[Term], value: Term | None
+) -> tuple[Stepping, TrustRegion | None]:
+    """What takes the steps; for TRPO also as what has to see the batches."""
+    if config.surrogate != "trpo":
+        return new_optimizer(model, config), None
+    region = Region(**config.model_dump(include={f.name for f in dataclasses.fields(Region)}))
+    own = new_optimizer(model.critic, config) if value else None
+    trust = TrustRegion(model, policy, region, terms, own, value)
+    return trust, trust
+
+
+def with_texts(
+    config: RlConfig, batches: Iterator[Any], texts: Sequence[Tree], rollouts: Rollouts
+) -> Iterator[Any]:
+    """Texts beside the rollouts of every step: `ptx_ratio` for each answer."""
+    answers = config.prompts_per_step * config.num_generations / config.num_mini_batches
+    return beside(
+        batches,
+        texts,
+        stream="ptx",
+        per_step=max(1, round(answers * config.ptx_ratio)),
+        seed=key("ptx", config.seed),
+        place=lambda: rollouts.place,
+        token_budget=max(config.token_budget, config.max_length),
     )

@@ -18,9 +18,10 @@ from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Policy
 from heedful.engine.precision import dtype
 from heedful.engine.randomness import key
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import load_reward, reward_inputs
 from heedful.engine.sampler import Answered
 from heedful.engine.sampling import Sampling
+from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, train
 from heedful.errors import UserError
@@ -67,7 +68,7 @@ class BestOfConfig(TrainingConfig):
 
 def main(config: BestOfConfig) -> dict[str, Any]:
     """Write the best answers to `output`/best.jsonl and, after rounds of learning from them, the policy to model/."""
-    inputs: Inputs = {"model": config.model, "reward": config.reward, "prompts": config.prompts}
+    inputs: Inputs = {"model": config.model, **reward_inputs(config.reward), "prompts": config.prompts}
     stage = Stage("best_of", config, {**inputs, "judge_code": judge_code(config.judge)})
     if (done := stage.finished()) is not None:
         return done
@@ -75,7 +76,7 @@ def main(config: BestOfConfig) -> dict[str, Any]:
     prompts = Policy(hub.load_model(config.model), tokenizer).fitting(
         read_prompts(config.prompts), config.max_completion_length
     )
-    reward = RewardModel.load(config.reward)
+    reward = load_reward(config.reward)
     judge = find_judge(config.judge) if config.judge else None
     stage.begin()
     policy, files_of_rounds = config.model, list[Path]()
@@ -111,7 +112,7 @@ def drawn(
     number: int,
     source: str,
     prompts: Sequence[Prompt],
-    reward: RewardModel,
+    reward: Scorer,
     judge: Judge | None,
 ) -> list[Row]:
     """A round's prompts with all their answers and scores."""
@@ -182,9 +183,9 @@ def learnt(config: BestOfConfig, number: int, policy: str, rounds: Sequence[Path
     start = config.model if config.start_from == "start" else policy
     inputs: dict[str, Path | str | None] = {
         "model": start,
-        "reward": config.reward,
         "prompts": config.prompts,
     }
+    inputs |= reward_inputs(config.reward)
     inputs |= {f"prompts.round-{i}": path for i, path in enumerate(rounds, 1)}
     stage = Stage("best_of", config.model_copy(update={"output": folder}), inputs)
     if stage.finished() is None:

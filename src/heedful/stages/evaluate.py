@@ -15,10 +15,12 @@ from heedful.data.rows import messages_row
 from heedful.engine import terminal
 from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Answered, Policy
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import RewardSet, load_reward, reward_inputs
 from heedful.engine.sample import Sampling
+from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Stage, StageConfig
 from heedful.engine.train import means
+from heedful.errors import UserError
 from heedful.losses.supervised import next_token
 from heedful.stats import intervals
 from heedful.stats.estimate import Estimate
@@ -50,7 +52,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     inputs: dict[str, Path | str | None] = {
         f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
     }
-    inputs |= {"prompts": config.prompts, "heldout": config.heldout, "reward": config.reward}
+    inputs |= {"prompts": config.prompts, "heldout": config.heldout}
+    inputs |= reward_inputs(config.reward) if config.reward else {}
     stage = Stage("evaluate", config, inputs | {"judge_code": judge_code(config.judge)})
     if (done := stage.finished()) is not None:
         return done
@@ -60,7 +63,12 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     prompts = fitting[: config.max_prompts]
     dialogues = read_conversations(config.heldout) if config.heldout else []
     judge = find_judge(config.judge) if config.judge else None
-    reward = RewardModel.load(config.reward) if config.reward else None
+    reward = load_reward(config.reward) if config.reward else None
+    if isinstance(reward, RewardSet) and reward.relative:
+        raise UserError(
+            f"'{config.reward}' scores answers beside one another, so policies cannot be compared by it: "
+            "evaluate with a reward model, or combine by weights"
+        )
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     perplexity: dict[str, float | None] = {}
@@ -114,7 +122,7 @@ def held_out_perplexity(policy: Policy, dialogues: Sequence[Conversation], max_l
 
 
 def measured(
-    prompts: Sequence[Prompt], answered: Sequence[Answered], judge: Judge | None, reward: RewardModel | None
+    prompts: Sequence[Prompt], answered: Sequence[Answered], judge: Judge | None, reward: Scorer | None
 ) -> Table:
     """One value an answer for everything that can be measured on it."""
     texts = [a.texts[0] for a in answered]

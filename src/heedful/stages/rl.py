@@ -29,16 +29,19 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.process_reward import ProcessRewardModel
 from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.reduction import Reduction
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import load_reward, reward_body, reward_inputs
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.score import use_packed_attention
+from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
 from heedful.engine.trust_region import Region, TrustRegion
+from heedful.errors import UserError
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
 from heedful.nn import hub
@@ -86,6 +89,7 @@ class RlConfig(StageConfig):
     max_step_kl: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
     missing_eos_penalty: float = Field(1.0, ge=0)
+    step_rewards: bool = False
     kl_in: Literal["reward", "loss"] = "reward"
     kl_estimator: kl.Estimator = "k1"
     kl_coef: float = Field(0.05, ge=0)
@@ -161,7 +165,7 @@ def main(config: RlConfig) -> dict[str, Any]:
     """Improve the policy and write it to `output`/model, and its critic, if it has one, to `output`/critic."""
     inputs: Inputs = {
         "model": config.model,
-        "reward": config.reward,
+        **reward_inputs(config.reward),
         "prompts": config.prompts,
         "ptx": config.ptx,
     }
@@ -169,7 +173,9 @@ def main(config: RlConfig) -> dict[str, Any]:
     if (done := stage.finished()) is not None:
         return done
     tokenizer = hub.load_tokenizer(config.model)
-    reward = RewardModel.load(config.reward)
+    reward = load_reward(config.reward)
+    if config.step_rewards and not isinstance(reward, ProcessRewardModel):
+        raise UserError(f"step_rewards needs a process reward model, and '{config.reward}' is none")
     weights = dtype(config.precision)
     actor = hub.load_model(config.model, dtype=weights)
     model = with_critic(actor, config)
@@ -222,12 +228,13 @@ def with_critic(actor: Any, config: RlConfig) -> Any:
 
 def critic(config: RlConfig) -> Any:
     """A value model with the reward model's body where shapes allow, else the policy's (Ouyang et al. 2022, C.4)."""
-    if config.critic == "reward" and hub.same_vocabulary(config.model, config.reward):
-        return hub.value_model(hub.load_scorer(config.reward, dtype=dtype(config.precision)))
+    body = reward_body(config.reward)
+    if config.critic == "reward" and body is not None and hub.same_vocabulary(config.model, body):
+        return hub.value_model(hub.load_scorer(body, dtype=dtype(config.precision)))
     return hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
 
 
-def asked(config: RlConfig, policy: Policy, reward: RewardModel) -> list[Prompt]:
+def asked(config: RlConfig, policy: Policy, reward: Scorer) -> list[Prompt]:
     """The prompts that fit, easiest first where there is a curriculum."""
     prompts = policy.fitting(read_prompts(config.prompts), config.max_completion_length)
     if not config.curriculum:

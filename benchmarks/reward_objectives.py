@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from heedful import world
 from heedful.data import verdicts
@@ -33,12 +32,14 @@ from heedful.engine.batch import Tree, microbatches
 from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer, schedule
 from heedful.engine.pairs import split
+from heedful.engine.score import sequence_columns
 from heedful.engine.train import means
 from heedful.engine.verdict_trees import learnt_from
 from heedful.losses import reward
 from heedful.losses.bind import Loss
 from heedful.nn import hub
 from heedful.nn.likelihood_scorer import LikelihoodScorer
+from heedful.stats.intervals import mean_interval
 from heedful.types import Answer, Prompt, Verdict
 
 OUT = Path(__file__).with_suffix(".json")
@@ -46,7 +47,6 @@ LENGTH = 512
 PER_STEP = 16  # prompts a step; of pairs for themselves, as many comparisons as these prompts have
 KINDS = ("pointwise", "bradley_terry", "listwise", "plackett_luce")
 MARGINS = {"none": 0.0, **reward.STRENGTH_STEP}
-WATCH: dict[str, Loss] = {"loss": reward.bradley_terry, "accuracy": reward.accuracy}
 
 
 class Labels:
@@ -112,6 +112,17 @@ def trained(
             yield model
 
 
+def measured(model: Any, trees: Sequence[Tree]) -> dict[str, Any]:
+    """Loss (a prompt weighs 1), and the share of right pairs of each prompt."""
+    scores = sequence_columns(model, trees, "score")
+    each = [
+        float(np.mean([np.sign(float(row[p.chosen] - row[p.rejected])) / 2 + 0.5 for p in tree.pairs]))
+        for tree, row in zip(trees, scores, strict=True)
+    ]
+    loss = means(model, trees, {"loss": reward.bradley_terry})["loss"]
+    return {"loss": loss, "accuracy": [round(share, 4) for share in each]}
+
+
 def kinds(
     run: Path, labels: Labels, n: int, epochs: int, seed: int, tokenizer: Any
 ) -> Iterator[dict[str, Any]]:
@@ -137,7 +148,7 @@ def kinds(
         for epoch, model in enumerate(
             trained(run, trees, losses[kind], per_step=per_step, epochs=epochs, seed=seed), 1
         ):
-            found = {name: means(model, part, WATCH) for name, part in sets.items()}
+            found = {name: measured(model, part) for name, part in sets.items()}
             row = {"seed": seed, "objective": kind, "epoch": epoch, "prompts": len(sets["train"])}
             seconds = round(time.perf_counter() - began, 1)
             yield {**row, "pairs": sum(len(t.pairs) for t in sets["train"]), "seconds": seconds, **found}
@@ -163,7 +174,7 @@ def margins(run: Path, labels: Labels, n: int, seed: int, tokenizer: Any) -> Ite
     for name, margin in MARGINS.items():
         loss = partial(reward.graded_bradley_terry, margin=margin)
         for model in trained(run, trees, loss, per_step=PER_STEP, epochs=1, seed=seed):
-            found = {part: means(model, test, WATCH)["accuracy"] for part, test in tests.items()}
+            found = {part: measured(model, test)["accuracy"] for part, test in tests.items()}
             pairs = {part: sum(len(t.pairs) for t in test) for part, test in tests.items()}
             yield {
                 "seed": seed,
@@ -174,39 +185,52 @@ def margins(run: Path, labels: Labels, n: int, seed: int, tokenizer: Any) -> Ite
             }
 
 
-def over_seeds(values: Sequence[float]) -> str:
-    """The mean with its 95 % interval by Student's t over the seeds."""
-    x = np.asarray(values)
-    if len(x) < 2:
-        return f"{x[0]:.3f}"
-    half = float(student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return f"{x.mean():.3f} ± {half:.3f}"
+def share(rows: Sequence[Sequence[float]]) -> str:
+    """The mean over all prompts of all runs and draws, with its 95 % interval over prompts."""
+    found = mean_interval(np.concatenate([np.asarray(row) for row in rows]))
+    if found.low is None or found.high is None:
+        return f"{found.value:.3f}"
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def ahead(rows: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> str:
+    """The same for the difference from `others`, prompt by prompt."""
+    return share([np.subtract(row, other).tolist() for row, other in zip(rows, others, strict=True)])
+
+
+def kinds_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A row an objective and pass."""
+    yield "| objective | pass | train | held out | less that of listwise | against gold | held-out loss |"
+    yield "|---|---|---|---|---|---|---|"
+    for epoch in sorted({r["epoch"] for r in rows}):
+        same = [r for r in rows if r["epoch"] == epoch]
+        by_kind = {kind: [r for r in same if r["objective"] == kind] for kind in KINDS}
+        base = [r["heldout"]["accuracy"] for r in by_kind["listwise"]]
+        for kind, some in by_kind.items():
+            parts = {name: [r[name]["accuracy"] for r in some] for name in ("train", "heldout", "gold")}
+            difference = "" if kind == "listwise" else ahead(parts["heldout"], base)
+            loss = "" if kind == "pointwise" else f"{np.mean([r['heldout']['loss'] for r in some]):.3f}"
+            cells = [share(parts["train"]), share(parts["heldout"]), difference, share(parts["gold"]), loss]
+            yield f"| {kind} | {epoch} | {' | '.join(cells)} |"
+
+
+def margins_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A row a margin."""
+    yield "| margin | strength 3 | 2 | 1 | all | all, less that of none | against gold |"
+    yield "|---|---|---|---|---|---|---|"
+    by_name = {name: [r["accuracy"] for r in rows if r["margin"] == name] for name in MARGINS}
+    for name, some in by_name.items():
+        cells = [share([found[part] for found in some]) for part in ("3", "2", "1", "all")]
+        plain = [found["all"] for found in by_name["none"]]
+        cells.append("" if name == "none" else ahead([found["all"] for found in some], plain))
+        yield f"| {name} | {' | '.join(cells)} | {share([found['gold'] for found in some])} |"
 
 
 def markdown(found: dict[str, Any]) -> str:
     """Both tables."""
-    lines = [
-        "| objective | pass | accuracy, train | held out | gap | against gold | held-out loss |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = found["kinds"]
-    for kind in KINDS:
-        for epoch in sorted({r["epoch"] for r in rows}):
-            some = [r for r in rows if r["objective"] == kind and r["epoch"] == epoch]
-            if not some:
-                continue
-            train, held, gold = ([r[part]["accuracy"] for r in some] for part in ("train", "heldout", "gold"))
-            gap = [a - b for a, b in zip(train, held, strict=True)]
-            loss = "" if kind == "pointwise" else over_seeds([r["heldout"]["loss"] for r in some])
-            cells = " | ".join(over_seeds(v) for v in (train, held, gap, gold))
-            lines.append(f"| {kind} | {epoch} | {cells} | {loss} |")
-    lines += ["", "| margin | strength 3 | 2 | 1 | all | against gold |", "|---|---|---|---|---|---|"]
-    for name in MARGINS:
-        some = [r["accuracy"] for r in found["margins"] if r["margin"] == name]
-        if some:
-            cells = " | ".join(over_seeds([s[part] for s in some]) for part in ("3", "2", "1", "all", "gold"))
-            lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+    tables = [kinds_table(found["kinds"])] if found["kinds"] else []
+    tables += [margins_table(found["margins"])] if found["margins"] else []
+    return "\n\n".join("\n".join(table) for table in tables)
 
 
 def replicates(found: dict[str, Any], given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -248,10 +248,7 @@ _PAIRS = (
     Shape(("chosen", "rejected"), _from_pair),
 )
 PREFERENCES = (*_PAIRS, Shape(("instruction", "output"), _from_alpaca))
-VERDICTS = (
-    Shape(("prompt", "answers"), _from_answers),
-    *PREFERENCES,
-)
+VERDICTS = (*PREFERENCES, Shape(("prompt", "answers"), _from_answers))
 STEPS = (
     Shape(("prompt", "steps"), _from_steps),
     Shape(("prompt", "completions"), _from_steps),

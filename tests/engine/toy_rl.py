@@ -1,6 +1,6 @@
 """Reinforcement learning on a toy: a tiny random Llama over nine letters, and a reward that counts some of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +51,10 @@ class Share:
     """A reward model's stand-in: the share of `wanted` among an answer's letters."""
 
     wanted: str = "abcd"
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return {}
 
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
         return [[self.of(text) for text in row] for row in answers]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.stages import rl
 from stages import saved
@@ -115,3 +116,28 @@ def test_a_critic_is_written_with_its_policy(tmp_path: Path) -> None:
 def test_settings_that_would_be_ignored_are_refused(tmp_path: Path, values: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         config(tmp_path, **values)
+
+
+def test_several_rewards_are_learnt_from_and_logged_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def short(prompts, completions, **columns):\n    return [-float(len(c)) for c in completions]\n"
+    )
+    (tmp_path / "rewards.yaml").write_text(
+        f"rewards:\n  - {{name: model, from: {tmp_path / 'reward'}}}\n"
+        f"  - {{name: short, from: '{tmp_path / 'mine.py'}:short', weight: 0.5}}\n"
+        "shaping:\n  - {name: again, from: repetition, weight: -1, n: 1}\n"
+    )
+    found = config(tmp_path, reward=str(tmp_path / "rewards.yaml"))
+    rl.main(found)
+    for row in rows(found):
+        parts = {name: row[f"rewards/{name}/mean"] for name in ("model", "short", "again", "missing_eos")}
+        total = parts["model"] + 0.5 * parts["short"] + parts["again"] + parts["missing_eos"]
+        assert row["reward"] == pytest.approx(total, abs=1e-4)
+        assert parts["short"] < 0
+    # The critic starts from the one model among the rewards.
+    assert (found.output / "critic").is_dir()
+
+
+def test_step_rewards_need_a_model_of_steps(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a process reward model"):
+        rl.main(config(tmp_path, step_rewards=True))

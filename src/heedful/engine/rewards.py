@@ -122,6 +122,11 @@ class RewardSet:
     parts: Mapping[str, Scorer]
     metrics: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def relative(self) -> bool:
+        """Whether a score depends on the other answers of its call."""
+        return self.config.combine in ("normalise", "gate")
+
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
         """Combined scores [prompt][answer]."""
         texts = [text for row in answers for text in row]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from heedful.engine.asking import Change, in_other_words, open_to, taken
 from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
 from heedful.engine.estimate import Estimator, Whitening, estimated
 from heedful.engine.policy import Policy
+from heedful.engine.process_reward import ProcessRewardModel, step_rewards
 from heedful.engine.randomness import key
 from heedful.engine.reduction import Reduction, informative, reduced
 from heedful.engine.sample import Sample, Sampling
 from heedful.engine.sampler import Answered
 from heedful.engine.score import sequence_columns
+from heedful.engine.scorer import Scorer
 from heedful.engine.table import Table, padded, with_columns
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
@@ -27,20 +29,12 @@ LOGP_TOLERANCE = 1e-3
 """How far the sampler's log-probs may be from a fresh forward's: far below any clip range, far above rounding."""
 
 
-class Scorer(Protocol):
-    """Whatever rewards answers, as a reward model does."""
-
-    def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Scores [prompt][answer]."""
-        ...
-
-
 @dataclass(frozen=True)
 class RolloutSettings:
     """How answers are sampled and turned into advantages; names and defaults as in the stage's configuration.
 
     `skip_zero_advantages` leaves out answers that a clipped surrogate cannot learn from: exact where the objective
-    has no other term.
+    has no other term. `step_rewards` gives each step of an answer its reward where it ends.
     """
 
     seed: int = 0
@@ -60,6 +54,7 @@ class RolloutSettings:
     whiten_rewards: bool = False
     whiten_advantages: Whitening = True
     missing_eos_penalty: float = 1.0
+    step_rewards: bool = False
     kl_in: Literal["reward", "loss"] = "reward"
     kl_estimator: kl.Estimator = "k1"
     kl_target: float | None = 6.0
@@ -89,11 +84,12 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class Group:
-    """A prompt, its answers and their scores."""
+    """A prompt, its answers and their scores, and by token where they were earned, if not on the last."""
 
     prompt: Prompt
     answered: Answered
     scores: tuple[float, ...]
+    earned: tuple[Tensor, ...] = ()
 
     @property
     def varied(self) -> bool:
@@ -172,7 +168,8 @@ class Rollouts:
         ]
         logp, gap = self._behavior_logp(trees, flat)
         ref_logp = None if self.reference is None else self._reference_logp(trees)
-        table = Table.of(logp, scores, ref_logp)
+        earned = [row for g in groups for row in g.earned] if s.step_rewards else None
+        table = Table.of(logp, scores, ref_logp, earned)
         in_reward = self.kl_coef if s.kl_in == "reward" else 0.0
         rewards = table.rewards(in_reward, s.kl_estimator)
         columns, found = estimated(
@@ -181,7 +178,9 @@ class Rollouts:
         self.metrics = {
             **table.figures(),
             "kl_coef": self.kl_coef,
-            "completions/clipped_ratio": float(np.mean([not a.finished for a in flat])),
+            "completions/clipped_ratio": (cut := float(np.mean([not a.finished for a in flat]))),
+            **self.reward.metrics,
+            "rewards/missing_eos/mean": -s.missing_eos_penalty * cut,
             "sampling/logp_gap": gap,
             **figures,
             **found,
@@ -227,18 +226,31 @@ class Rollouts:
         answered = self.policy.answer(
             asked, s.sampling, seed=(s.seed, "rollout", iteration), n=s.num_generations, slots=s.slots
         )
+        if s.step_rewards:
+            return self._step_by_step(prompts, answered)
         rows = self.reward.scores(prompts, [a.texts for a in answered])
         return [
-            Group(
-                prompt,
-                a,
-                tuple(
-                    score - s.missing_eos_penalty * (not sample.finished)
-                    for score, sample in zip(row, a.samples, strict=True)
-                ),
-            )
+            Group(prompt, a, tuple(score - p for score, p in zip(row, self._penalties(a), strict=True)))
             for prompt, a, row in zip(prompts, answered, rows, strict=True)
         ]
+
+    def _step_by_step(self, prompts: Sequence[Prompt], answered: Sequence[Answered]) -> list[Group]:
+        """Each step's reward where it ends, and the penalty on the last token; an answer's score is their sum."""
+        assert isinstance(self.reward, ProcessRewardModel)
+        ids = [sample.ids for a in answered for sample in a.samples]
+        texts = [a.texts for a in answered]
+        rows = iter(step_rewards(self.reward, prompts, texts, self.policy.tokenizer, ids))
+        groups = []
+        for prompt, a in zip(prompts, answered, strict=True):
+            earned = [torch.from_numpy(next(rows)) for _ in a.samples]
+            for row, penalty in zip(earned, self._penalties(a), strict=True):
+                row[-1] -= penalty
+            groups.append(Group(prompt, a, tuple(float(row.sum()) for row in earned), tuple(earned)))
+        return groups
+
+    def _penalties(self, answered: Answered) -> list[float]:
+        """What an answer loses that did not end by itself."""
+        return [self.settings.missing_eos_penalty * (not sample.finished) for sample in answered.samples]
 
     def _behavior_logp(self, trees: Sequence[Tree], flat: Sequence[Sample]) -> tuple[list[Tensor], float]:
         """The log-probs that answers were drawn with, and how far the first prompt's are from a fresh forward's.

@@ -12,24 +12,37 @@ from heedful.losses import kl
 
 @dataclass(frozen=True)
 class Table:
-    """Rows are answers, columns tokens, padded on the right; answers to one prompt follow one another."""
+    """Rows are answers, columns tokens, padded on the right; answers to one prompt follow one another.
+
+    `earned` says on which tokens the scores were earned; without it, on the last.
+    """
 
     logp: Tensor
     ref_logp: Tensor | None
     mask: Tensor
     lengths: Tensor
     scores: Tensor
+    earned: Tensor | None = None
 
     @classmethod
-    def of(cls, logp: Sequence[Tensor], scores: Tensor, ref_logp: Sequence[Tensor] | None) -> "Table":
+    def of(
+        cls,
+        logp: Sequence[Tensor],
+        scores: Tensor,
+        ref_logp: Sequence[Tensor] | None,
+        earned: Sequence[Tensor] | None = None,
+    ) -> "Table":
         lengths = torch.tensor([len(row) for row in logp])
         table = padded(logp)
         mask = torch.arange(table.shape[1]) < lengths[:, None]
-        return cls(table, None if ref_logp is None else padded(ref_logp), mask, lengths, scores)
+        reference, places = (None if rows is None else padded(rows) for rows in (ref_logp, earned))
+        return cls(table, reference, mask, lengths, scores, places)
 
     def rewards(self, kl_coef: float, estimator: kl.Estimator = "k1") -> Tensor:
-        """Minus the penalised KL at every token, and the answer's score at its last."""
+        """Minus the penalised KL at every token, and the answer's score where it was earned."""
         rewards = -kl_coef * self.divergence(kl.MEASURES[estimator])
+        if self.earned is not None:
+            return rewards + self.earned
         rewards[torch.arange(len(self.scores)), self.lengths - 1] += self.scores
         return rewards
 

@@ -183,9 +183,9 @@ def learnt(config: BestOfConfig, number: int, policy: str, rounds: Sequence[Path
     start = config.model if config.start_from == "start" else policy
     inputs: dict[str, Path | str | None] = {
         "model": start,
-        **reward_inputs(config.reward),
         "prompts": config.prompts,
     }
+    inputs |= reward_inputs(config.reward)
     inputs |= {f"prompts.round-{i}": path for i, path in enumerate(rounds, 1)}
     stage = Stage("best_of", config.model_copy(update={"output": folder}), inputs)
     if stage.finished() is None:

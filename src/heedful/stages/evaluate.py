@@ -15,7 +15,7 @@ from heedful.data.rows import messages_row
 from heedful.engine import judges, terminal
 from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Answered, Policy
-from heedful.engine.rewards import load_reward, reward_inputs
+from heedful.engine.rewards import RewardSet, load_reward, reward_inputs
 from heedful.engine.sample import Sampling
 from heedful.engine.scorer import Scorer
 from heedful.engine.stage import Stage, StageConfig
@@ -59,7 +59,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
     }
     inputs |= {"prompts": config.prompts, "heldout": config.heldout}
-    inputs |= reward_inputs(config.reward) if config.reward else {"reward": None}
+    inputs |= reward_inputs(config.reward) if config.reward else {}
     stage = Stage("evaluate", config, {**inputs, **judges.inputs(config.judge)})
     if (done := stage.finished()) is not None:
         return done
@@ -72,6 +72,11 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     dialogues = read_conversations(config.heldout) if config.heldout else []
     judge = judges.find(config.judge) if config.judge else None
     reward = load_reward(config.reward) if config.reward else None
+    if isinstance(reward, RewardSet) and reward.relative:
+        raise UserError(
+            f"'{config.reward}' scores answers beside one another, so policies cannot be compared by it: "
+            "evaluate with a reward model, or combine by weights"
+        )
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
     perplexity: dict[str, float | None] = {}

@@ -29,6 +29,7 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
+from heedful.engine.process_reward import ProcessRewardModel
 from heedful.engine.published import PublishedSampler
 from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
@@ -42,6 +43,7 @@ from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
 from heedful.engine.trust_region import Region, TrustRegion
+from heedful.errors import UserError
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
 from heedful.nn import hub
@@ -92,6 +94,7 @@ class RlConfig(StageConfig):
     max_step_kl: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
     missing_eos_penalty: float = Field(1.0, ge=0)
+    step_rewards: bool = False
     kl_in: Literal["reward", "loss"] = "reward"
     kl_estimator: kl.Estimator = "k1"
     kl_coef: float = Field(0.05, ge=0)
@@ -184,6 +187,8 @@ def main(config: RlConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     reward = load_reward(config.reward)
+    if config.step_rewards and not isinstance(reward, ProcessRewardModel):
+        raise UserError(f"step_rewards needs a process reward model, and '{config.reward}' is none")
     weights = dtype(config.precision)
     actor = hub.load_model(config.model, dtype=weights)
     model = with_critic(actor, config)

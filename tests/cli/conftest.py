@@ -112,6 +112,16 @@ def typed(data: dict[str, Path], model: Path, scorer: Path) -> Typed:
             short,
         ],
         "prefer": [f"model={model}", f"data={data['preferences']}", little],
+        "best-of": [
+            f"model={model}",
+            f"reward={scorer}",
+            f"prompts={data['prompts']}",
+            "num_generations=8",
+            "rounds=1",
+            little,
+            short,
+        ],
+        "distill": [f"model={model}", f"teacher={model}", f"data={data['conversations']}", little],
         "evaluate": [
             f"models.before={model}",
             f"models.after={model}",

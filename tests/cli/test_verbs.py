@@ -16,13 +16,13 @@ MODELS = {
     "reward": "model",
     "rl": "model",
     "prefer": "model",
+    "best-of": "model",
+    "distill": "model",
     "tokenizer": "tokenizer",
 }
 
 
-@pytest.mark.parametrize(
-    "verb", ["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "evaluate"]
-)
+@pytest.mark.parametrize("verb", [*MODELS, "feedback", "evaluate"])
 def test_a_verb_leaves_its_result_and_a_record_and_a_second_time_does_nothing(
     heedful: Heedful, typed: Typed, tmp_path: Path, verb: str
 ) -> None:

@@ -13,6 +13,7 @@ from heedful.engine.batch import Tree, answer_node, microbatches, plain, prompt_
 from heedful.engine.rehearsal import Cast, Point, Script
 from heedful.engine.train import TrainingConfig, plan
 from heedful.nn.likelihood_scorer import LikelihoodScorer
+from heedful.stages.rl import RlConfig
 
 
 def points(phase: str, layers: list[int], tokens: list[int]) -> list[Point]:
@@ -87,8 +88,10 @@ RL = {
     "precision": "fp32",
     "head": "last",
     "lm_coef": 0.0,
-    "advantage": "gae",
-    "beta": 0.0,
+    **RlConfig(output=Path("-"), model="-", reward="-", prompts=Path("-")).model_dump(
+        include={"surrogate", "advantage", "critic", "clip_range", "clip_range_value", "vf_coef", "ptx"}
+        | {"kl_in", "kl_coef", "kl_estimator", "entropy_coef"}
+    ),
 }
 
 
@@ -121,8 +124,9 @@ def test_every_stage_is_rehearsed_with_examples_of_its_own_shape(stage: str, fol
 @pytest.mark.parametrize(
     ("stage", "settings", "parameters", "kind"),
     [
-        ("rl", {"advantage": "group", "beta": 0.1}, 1, torch.float32),
+        ("rl", {"advantage": "group", "kl_in": "loss"}, 1, torch.float32),
         ("rl", {"advantage": "gae"}, 2, torch.float32),
+        ("rl", {"advantage": "gae", "critic": "shared"}, 1, torch.float32),
         ("reward", {"head": "likelihood"}, 1, torch.float32),
         ("sft", {"precision": "bf16"}, 1, torch.bfloat16),
     ],

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from heedful.data import atomic, files
 from heedful.data.formats import read_prompts
 from heedful.data.rows import messages_row
-from heedful.engine import terminal
 from heedful.engine.asking import taken
 from heedful.engine.dialogues import conversations
 from heedful.engine.policy import Policy
@@ -121,7 +120,6 @@ def drawn(
     asked = [prompts[i] for i in wanted]
     how = Sampling(config.max_completion_length, config.temperature)
     policy = Policy.load(source)
-    terminal.say(f"best of {config.num_generations}: round {number}, {len(asked)} prompts")
     answered = policy.answer(
         asked, how, seed=(config.seed, "best of", number), n=config.num_generations, slots=config.slots
     )

@@ -82,7 +82,9 @@ def _stage(verb: str) -> Any:
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
         shared = {name: found[name] for name in ("seed", "resume") if name in found}
-        values = settings.merge(shared | found.get(verb, {}), settings.parse(words or []))
+        section = found.get(verb, {})  # a recipe's `judge` is a name, not the settings of the verb
+        own = section if isinstance(section, dict) else {}
+        values = settings.merge(shared | own, settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
         config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)
         if dry_run:

@@ -7,6 +7,7 @@ docs/quickstart.ipynb too and keeps its outputs, which takes about a minute.
 
 import ast
 import inspect
+import json
 import os
 import re
 import sys
@@ -34,7 +35,17 @@ PACKAGE = ROOT / "src" / "heedful"
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
 BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
-LOSSES = ("supervised", "reward", "preference", "unpaired", "listwise", "watched", "policy", "advantage", "kl")
+LOSSES = (
+    "supervised",
+    "reward",
+    "preference",
+    "unpaired",
+    "listwise",
+    "watched",
+    "policy",
+    "advantage",
+    "kl",
+)
 
 
 def generated() -> dict[Path, str]:
@@ -176,6 +187,8 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, Path):
         return f"`{value.as_posix()}`"
+    if isinstance(value, str) and "\n" in value:
+        return f"`{json.dumps(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

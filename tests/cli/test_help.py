@@ -11,7 +11,8 @@ import pytest
 from cli.kit import Heedful
 from heedful import __version__, cli
 
-LOOP = ["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "evaluate", "report"]
+LOOP = ["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "judge", "revise"]
+LOOP += ["evaluate", "report"]
 VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench"]
 HEAVY = [
     "torch",

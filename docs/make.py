@@ -7,6 +7,7 @@ docs/quickstart.ipynb too and keeps its outputs, which takes about a minute.
 
 import ast
 import inspect
+import json
 import os
 import re
 import sys
@@ -215,6 +216,8 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, Path):
         return f"`{value.as_posix()}`"
+    if isinstance(value, str) and "\n" in value:
+        return f"`{json.dumps(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -87,7 +87,9 @@ def _stage(verb: str, shown: str = "") -> Any:
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
         shared = {name: found[name] for name in ("seed", "resume") if name in found}
-        values = settings.merge(shared | found.get(name, {}), settings.parse(words or []))
+        section = found.get(name, {})  # a recipe's `judge` is a name, not the settings of the verb
+        own = section if isinstance(section, dict) else {}
+        values = settings.merge(shared | own, settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
         config = settings.build(getattr(stage, config_name(name)), values, what=shown)
         if dry_run:

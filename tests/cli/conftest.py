@@ -69,8 +69,14 @@ def data(tmp_path: Path) -> dict[str, Path]:
     judge.write_text(
         "def length(prompts, completions, **columns):\n    return [len(c) for c in completions]\n"
     )
+    words = folder / "principles.yaml"
+    words.write_text(
+        "compare: '{conversation} {first} {second}'\ncritique: '{conversation} {answer}'\n"
+        "revise: '{conversation} {answer} {critique}'\nprinciples: [{compare: x, critique: y}]\n"
+    )
     return {
         "judge": judge,
+        "principles": words,
         "texts": jsonl(folder / "texts.jsonl", [{"text": f"{q} {a}"} for q, a, _ in pairs]),
         "conversations": jsonl(folder / "chats.jsonl", [{"prompt": q, "completion": a} for q, a, _ in pairs]),
         "prompts": jsonl(folder / "prompts.jsonl", [{"prompt": q} for q in asked]),
@@ -122,6 +128,19 @@ def typed(data: dict[str, Path], model: Path, scorer: Path) -> Typed:
             short,
         ],
         "distill": [f"model={model}", f"teacher={model}", f"data={data['conversations']}", little],
+        "judge": [
+            f"judge={model}",
+            f"data={data['preferences']}",
+            f"people={data['preferences']}",
+            f"principles={data['principles']}",
+            "anyway=true",
+        ],
+        "revise": [
+            f"model={model}",
+            f"prompts={data['prompts']}",
+            f"principles={data['principles']}",
+            short,
+        ],
         "evaluate": [
             f"models.before={model}",
             f"models.after={model}",

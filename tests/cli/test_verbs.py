@@ -22,7 +22,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("verb", [*MODELS, "feedback", "evaluate"])
+@pytest.mark.parametrize("verb", [*MODELS, "feedback", "judge", "revise", "evaluate"])
 def test_a_verb_leaves_its_result_and_a_record_and_a_second_time_does_nothing(
     heedful: Heedful, typed: Typed, tmp_path: Path, verb: str
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_verb_leaves_its_result_and_a_record_and_a_second_time_does_nothing(
     assert record["versions"]["heedful"] == __version__
     for name, digest in record["data"].items():
         assert digest == hashlib.sha256(Path(record["config"][name]).read_bytes()).hexdigest()
-    assert record["data"].keys() == {w.partition("=")[0] for w in line if w.endswith(".jsonl")}
+    assert record["data"].keys() == {w.partition("=")[0] for w in line if w.endswith((".jsonl", ".yaml"))}
     before = tree(output)
     second = heedful(*line)
     assert (second.code, second.err) == (0, first.err)
@@ -117,3 +117,14 @@ def test_inspect_shows_no_control_characters(heedful: Heedful, model: Path, tmp_
     shown = heedful("inspect", jsonl(tmp_path / "chats.jsonl", rows), model).out
     assert "\x1b" not in shown
     assert "\x07" not in shown
+
+
+def test_a_recipe_that_names_a_judge_does_not_stand_in_the_way_of_the_verb(
+    heedful: Heedful, typed: Typed, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("recipe: local\njudge: world\n")
+    verb, _, *words = typed("judge", tmp_path / "out")
+    ended = heedful(verb, recipe, *words, "--dry-run")
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)["anyway"] is True

@@ -37,7 +37,7 @@ function field(name, items) {
   const edit = el("button", { class: "quiet small", type: "button", "aria-label": t("desk_edit", { field: shown }), text: "✎",
     click: () => open(name, items, place) });
   const lock = el("button", { class: "quiet small", type: "button", "aria-pressed": String(locked), "aria-label": t("desk_lock", { field: shown }),
-    text: locked ? "🔒" : "🔓", click: () => change("lock", { field: name, locked: !locked }, `[data-field=${name}] [aria-pressed]`) });
+    text: t(locked ? "desk_locked" : "desk_unlocked"), click: () => change("lock", { field: name, locked: !locked }, `[data-field=${name}] [aria-pressed]`) });
   place.append(el("h3", {}, el("span", { text: shown }), edit, lock), el("ul", {}, ...items.map((text) => el("li", { text }))));
   return place;
 }

@@ -1,0 +1,115 @@
+"""Panel training, study and stories with a tiny random model: equal compute, controls, resuming, what is counted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.panel_kit import TOKENIZER, policy, steps
+from heedful.data import files
+from heedful.engine import panel_fit
+from heedful.errors import UserError
+from heedful.nn import hub
+from heedful.panels.exchange import step_row
+from heedful.stages import panel_stories, panel_study, panel_train
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, steps to learn from, and steps to test on."""
+    folder = tmp_path_factory.mktemp("panels")
+    hub.save_model(folder / "model", policy().model, TOKENIZER)
+    files.write_jsonl(folder / "steps.jsonl", map(step_row, steps(4, 3)))
+    files.write_jsonl(folder / "test.jsonl", map(step_row, steps(2, 2, "test")))
+    return folder
+
+
+def study(place: Path, **settings: Any) -> panel_study.PanelStudyConfig:
+    data = {"model": str(place / "model"), "data": place / "steps.jsonl", "heldout": place / "test.jsonl"}
+    sizes = {"epochs": 0.3, "seeds": 2, "passages": 4, "max_length": 1500, "tokens_per_step": 4000}
+    return panel_study.PanelStudyConfig(**{"output": place / "study", **data, **sizes, **settings})
+
+
+def test_a_study_gives_every_arm_the_same_compute_and_goes_on_where_it_stopped(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, int]] = []
+    learn = panel_fit.learn
+
+    def stops(model: Any, warmup: Any, trees: Any, config: Any, name: str) -> int:
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        trained.append((name, learn(model, warmup, trees, config, name)))
+        return trained[-1][1]
+
+    monkeypatch.setattr(panel_fit, "learn", stops)
+    with pytest.raises(KeyboardInterrupt):
+        panel_study.main(study(place))
+    monkeypatch.setattr(panel_fit, "learn", lambda *a: trained.append((a[-1], learn(*a))) or trained[-1][1])
+    result = panel_study.main(study(place))
+    assert sorted(name for name, _ in trained) == sorted(f"{a} {s}" for a in panel_fit.ARMS for s in (0, 1))
+    longest = 1500
+    for seed in (0, 1):
+        sizes = [row["tokens"] for row in result["arms"] if row["seed"] == seed]
+        assert max(sizes) - min(sizes) < longest
+    figures = result["figures"]
+    assert set(figures) >= {"panel/loss", "text/loss", "gain/shuffled", "nats/plan/last", "copied_words"}
+    shares = figures["tokens_in_panel"]["value"]
+    mixed = (
+        shares * figures["loss_seen/panel"]["value"] + (1 - shares) * figures["loss_unseen/panel"]["value"]
+    )
+    assert mixed == pytest.approx(figures["panel/loss"]["value"], abs=1e-6)
+    assert {p.name for p in (place / "study").iterdir()} >= {
+        "nats.svg",
+        "losses.svg",
+        "figures.json",
+        "panel-0",
+    }
+
+
+def test_a_study_of_one_story_has_no_stranger(place: Path) -> None:
+    one = place / "one.jsonl"
+    files.write_jsonl(one, map(step_row, steps(1, 3)))
+    with pytest.raises(UserError, match="two stories"):
+        panel_study.main(study(place, data=one, output=place / "none"))
+
+
+def test_training_lowers_the_loss_of_every_part(place: Path) -> None:
+    def run(name: str, epochs: float) -> dict[str, Any]:
+        values = {
+            "model": str(place / "model"),
+            "data": place / "steps.jsonl",
+            "heldout": place / "test.jsonl",
+        }
+        sizes = {"epochs": epochs, "max_length": 1500, "tokens_per_step": 3000, "learning_rate": 3e-3}
+        return panel_train.main(panel_train.PanelTrainConfig(output=place / name, **values, **sizes))
+
+    short, long = run("short", 0.1), run("long", 3)
+    for part in ("write", "update", "plan", "read"):
+        assert long[f"heldout_loss_{part}"] < short[f"heldout_loss_{part}"] - 0.3
+    assert "heldout_loss_text" in long
+
+
+def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
+    config = panel_stories.PanelStoriesConfig(
+        output=place / "stories",
+        panel_models=(place / "model",),
+        text_models=(place / "model",),
+        stories=2,
+        passages=4,
+        max_completion_length=16,
+        panel_tokens=150,
+        curve_panels=2,
+        curve_samples=2,
+        curve_temperatures=(0.0, 1.0),
+        text_temperatures=(1.0,),
+    )
+    result = panel_stories.main(config)
+    rows = [json.loads(line) for line in (place / "stories" / "stories.jsonl").read_text().splitlines()]
+    assert [r["contradictions"] for r in rows if r["kind"] == "world"] == [0, 0]
+    assert {r["kind"] for r in rows} == {"world", "panel", "text at 1"}
+    assert all(len(r["passages"]) == 5 for r in rows)
+    assert result["prompt_tokens"]["write"]["most"] < 400
+    still = [p for p in result["curve"] if p["temperature"] == 0]
+    assert [p["diversity"]["value"] for p in still] == [0.0, 0.0]

@@ -44,8 +44,8 @@ def waiting(server: Running, number: int, t: Tab) -> list[wild.WildJudgement]:
     raise AssertionError("the judgement did not arrive")
 
 
-def test_by_keyboard_alone(server: Running, browser: Browser, model: Model) -> None:
-    with tab(browser, server, "ann") as t:
+def test_by_keyboard_alone(server: Running, chrome: Browser, model: Model) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.press("i")
         t.page.keyboard.type("hello")
@@ -68,9 +68,9 @@ def test_by_keyboard_alone(server: Running, browser: Browser, model: Model) -> N
 
 
 def test_settings_system_prompt_blind_pairs_and_export(
-    server: Running, browser: Browser, model: Model
+    server: Running, chrome: Browser, model: Model
 ) -> None:
-    with tab(browser, server, "ann") as t:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.page.locator("#other").select_option(label="two at random, blind")
         t.page.locator("summary", has_text="Settings").click()
@@ -92,8 +92,8 @@ def test_settings_system_prompt_blind_pairs_and_export(
         assert {a["model"] for a in exported["messages"][1]["answers"]} == {"north", "south"}
 
 
-def test_stop_keeps_what_was_written(server: Running, browser: Browser, model: Model) -> None:
-    with tab(browser, server, "ann") as t:
+def test_stop_keeps_what_was_written(server: Running, chrome: Browser, model: Model) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.page.locator("#text").fill("long")
         t.press("Control+Enter")
@@ -104,15 +104,15 @@ def test_stop_keeps_what_was_written(server: Running, browser: Browser, model: M
         assert t.page.locator(".written .judge").count() == 0
 
 
-def test_a_models_text_is_never_html_on_any_page(server: Running, browser: Browser) -> None:
-    with tab(browser, server, "ann") as t:
+def test_a_models_text_is_never_html_on_any_page(server: Running, chrome: Browser) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         said(t, "evil")
         assert t.page.locator(".written .text").inner_text() == EVIL
         assert t.page.locator(".written img, .written script").count() == 0
         t.act(t.page.locator(".judge button").first)
         waiting(server, 1, t)
-    with tab(browser, server, "rita") as t:
+    with tab(chrome, server, "rita") as t:
         t.open("/talks")
         expect(t.page.locator(".written .text")).to_have_text(EVIL)
         assert t.page.title() != "broken"
@@ -124,8 +124,8 @@ def test_a_models_text_is_never_html_on_any_page(server: Running, browser: Brows
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_a_phone_by_touch_in_both_languages(server: Running, browser: Browser, locale: str) -> None:
-    with tab(browser, server, "bo", touch=True, locale=locale, color_scheme="dark") as t:
+def test_a_phone_by_touch_in_both_languages(server: Running, chrome: Browser, locale: str) -> None:
+    with tab(chrome, server, "bo", touch=True, locale=locale, color_scheme="dark") as t:
         at_chat(t)
         t.page.locator("#text").fill("你好")
         t.act("#send")

@@ -1,6 +1,7 @@
 """The chat page in a browser: by keyboard, by pointer, on a phone; a model's text is text."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def said(t: Tab, text: str) -> None:
     t.page.locator("#text").fill(text)
     t.press("Control+Enter")
     expect(t.page.locator("#stop")).to_be_hidden()
+
+
+def pictured(t: Tab, name: str) -> None:
+    """Keep a picture of the page in the folder that HEEDFUL_SCREENSHOTS names, for the documentation."""
+    if place := os.environ.get("HEEDFUL_SCREENSHOTS"):
+        t.page.screenshot(path=Path(place) / f"{name}.png")
 
 
 def waiting(server: Running, number: int, t: Tab) -> list[wild.WildJudgement]:
@@ -84,6 +91,7 @@ def test_settings_system_prompt_blind_pairs_and_export(
         t.act(t.page.locator(".judge button", has_text="The left one"))
         expect(t.page.locator(".written bdi")).to_have_count(2)
         waiting(server, 1, t)
+        pictured(t, "chat")
         with t.page.expect_download() as download:
             t.act("#export")
         exported = json.loads(download.value.path().read_text())
@@ -123,16 +131,21 @@ def test_a_models_text_is_never_html_on_any_page(server: Running, chrome: Browse
     assert (found.state, found.reviewer) == ("accepted", "rita")
 
 
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_a_phone_by_touch_in_both_languages(server: Running, chrome: Browser, locale: str) -> None:
-    with tab(chrome, server, "bo", touch=True, locale=locale, color_scheme="dark") as t:
+@pytest.mark.parametrize(("language", "send"), [("en", "Send"), ("zh", "发送")])
+def test_a_phone_by_touch_in_both_languages(
+    server: Running, chrome: Browser, language: str, send: str
+) -> None:
+    server.studio.accounts.change("bo", language=language)
+    with tab(chrome, server, "bo", touch=True, color_scheme="dark") as t:
         at_chat(t)
+        expect(t.page.locator("#send")).to_contain_text(send)
         t.page.locator("#text").fill("你好")
         t.act("#send")
         expect(t.page.locator(".written .text")).to_contain_text("says: 你好")
         t.act(t.page.locator(".judge button").nth(1))
         found = waiting(server, 1, t)
         assert found[-1].value == 2
+        pictured(t, f"chat-phone-{language}")
         width = t.page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, "the page is wider than a phone"
         small = t.page.evaluate(

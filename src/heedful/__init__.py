@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from heedful.engine.optim import Optimizer
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
+    from heedful.engine.published import PublishedSampler
     from heedful.engine.reward_model import RewardModel
+    from heedful.engine.reward_server import ServerReward
     from heedful.engine.rollout import Rollouts, RolloutSettings
     from heedful.engine.sampler import Sampler
     from heedful.engine.sampler_server import ServerSampler
@@ -53,7 +55,9 @@ _WHERE = {
     "engine.optim": ("Optimizer",),
     "engine.pairs": ("compared", "with_reference"),
     "engine.policy": ("Policy",),
+    "engine.published": ("PublishedSampler",),
     "engine.reward_model": ("RewardModel",),
+    "engine.reward_server": ("ServerReward",),
     "engine.rollout": ("RolloutSettings", "Rollouts"),
     "engine.sampler": ("Sampler",),
     "engine.sampler_server": ("ServerSampler",),

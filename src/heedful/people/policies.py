@@ -75,7 +75,7 @@ def figures(games: Games, *, seed: int) -> tuple[tuple[ModelFigures, ...], float
     fit = bradley_terry(wins.sum(0), ties.sum(0), model="davidson")
     error = np.zeros(n)
     if fit.strength is not None:
-        error = np.sqrt(np.diag(clustered_covariance(fit, wins, ties)))
+        error = np.sqrt(np.maximum(np.diag(clustered_covariance(fit, wins, ties)), 0.0))
     score = (games.outcome + 1) / 2
     adjusted = bradley_terry_adjusted(games.first, games.second, score, games.longer, n)
     recent = slice(-LAST_GAMES, None)

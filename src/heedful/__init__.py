@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from heedful.engine.pairs import compared, with_reference
     from heedful.engine.policy import Policy
     from heedful.engine.process_reward import ProcessRewardModel, solution_trees
+    from heedful.engine.published import PublishedSampler
     from heedful.engine.rerank import Reranked
     from heedful.engine.reward_model import RewardModel
+    from heedful.engine.reward_server import ServerReward
     from heedful.engine.rewards import load_reward
     from heedful.engine.rollout import Rollouts, RolloutSettings
     from heedful.engine.sampler import Sampler
@@ -74,8 +76,10 @@ _WHERE = {
     "engine.pairs": ("compared", "with_reference"),
     "engine.policy": ("Policy",),
     "engine.process_reward": ("ProcessRewardModel", "solution_trees"),
+    "engine.published": ("PublishedSampler",),
     "engine.rerank": ("Reranked",),
     "engine.reward_model": ("RewardModel",),
+    "engine.reward_server": ("ServerReward",),
     "engine.rewards": ("load_reward",),
     "engine.rollout": ("RolloutSettings", "Rollouts"),
     "engine.sampler": ("Sampler",),

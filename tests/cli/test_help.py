@@ -12,7 +12,19 @@ from cli.kit import Heedful
 from heedful import __version__, cli
 
 LOOP = [
-    *["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "best-of", "distill", "judge", "revise"],
+    *[
+        "tokenizer",
+        "pretrain",
+        "sft",
+        "feedback",
+        "reward",
+        "rl",
+        "prefer",
+        "best-of",
+        "distill",
+        "judge",
+        "revise",
+    ],
     *["write", "evaluate", "report"],
 ]
 VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "studio", "serve", "panel"]
@@ -62,8 +74,8 @@ def test_the_version(heedful: Heedful) -> None:
 
 @pytest.mark.parametrize("verb", [*cli.HELP, *(f"panel_{part}" for part in cli.PANEL_HELP)])
 def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str) -> None:
-    name = verb.replace("-", "_")
-    stage = import_module(f"heedful.stages.{name}")
+    file = verb.replace("-", "_")
+    stage = import_module(f"heedful.stages.{file}")
     assert stage.__doc__
-    for name in (cli.config_name(name), "main", "line"):
+    for name in (cli.config_name(file), "main", "line"):
         assert getattr(stage, name).__doc__

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from heedful.errors import UserError
+from heedful.serve import main
 from heedful.serve.config import ServeConfig
 from heedful.serve.keys import Buckets, Keyring, keys_of
 from heedful.serve.local import LocalEngine
@@ -126,6 +127,12 @@ def test_a_model_with_code_or_pickled_weights_is_refused(models: dict[str, str],
     (code / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     refuse("cannot load", model=str(code))
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(server: live.Live) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be listened on"):
+        main.main(ServeConfig(model="no/where/at/all", port=port))
 
 
 def test_settings_that_do_not_go_together_are_refused(models: dict[str, str]) -> None:

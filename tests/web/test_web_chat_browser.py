@@ -1,6 +1,7 @@
 """The chat page in a browser: by keyboard, by pointer, on a phone; a model's text is text."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def said(t: Tab, text: str) -> None:
     expect(t.page.locator("#stop")).to_be_hidden()
 
 
+def pictured(t: Tab, name: str) -> None:
+    """Keep a picture of the page in the folder that HEEDFUL_SCREENSHOTS names, for the documentation."""
+    if place := os.environ.get("HEEDFUL_SCREENSHOTS"):
+        t.page.screenshot(path=Path(place) / f"{name}.png")
+
+
 def waiting(server: Running, number: int, t: Tab) -> list[wild.WildJudgement]:
     for _ in range(400):
         if len(found := wild.listed(server.studio.store)) >= number:
@@ -44,8 +51,8 @@ def waiting(server: Running, number: int, t: Tab) -> list[wild.WildJudgement]:
     raise AssertionError("the judgement did not arrive")
 
 
-def test_by_keyboard_alone(server: Running, browser: Browser, model: Model) -> None:
-    with tab(browser, server, "ann") as t:
+def test_by_keyboard_alone(server: Running, chrome: Browser, model: Model) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.press("i")
         t.page.keyboard.type("hello")
@@ -68,9 +75,9 @@ def test_by_keyboard_alone(server: Running, browser: Browser, model: Model) -> N
 
 
 def test_settings_system_prompt_blind_pairs_and_export(
-    server: Running, browser: Browser, model: Model
+    server: Running, chrome: Browser, model: Model
 ) -> None:
-    with tab(browser, server, "ann") as t:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.page.locator("#other").select_option(label="two at random, blind")
         t.page.locator("summary", has_text="Settings").click()
@@ -84,6 +91,7 @@ def test_settings_system_prompt_blind_pairs_and_export(
         t.act(t.page.locator(".judge button", has_text="The left one"))
         expect(t.page.locator(".written bdi")).to_have_count(2)
         waiting(server, 1, t)
+        pictured(t, "chat")
         with t.page.expect_download() as download:
             t.act("#export")
         exported = json.loads(download.value.path().read_text())
@@ -92,8 +100,8 @@ def test_settings_system_prompt_blind_pairs_and_export(
         assert {a["model"] for a in exported["messages"][1]["answers"]} == {"north", "south"}
 
 
-def test_stop_keeps_what_was_written(server: Running, browser: Browser, model: Model) -> None:
-    with tab(browser, server, "ann") as t:
+def test_stop_keeps_what_was_written(server: Running, chrome: Browser, model: Model) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         t.page.locator("#text").fill("long")
         t.press("Control+Enter")
@@ -104,15 +112,15 @@ def test_stop_keeps_what_was_written(server: Running, browser: Browser, model: M
         assert t.page.locator(".written .judge").count() == 0
 
 
-def test_a_models_text_is_never_html_on_any_page(server: Running, browser: Browser) -> None:
-    with tab(browser, server, "ann") as t:
+def test_a_models_text_is_never_html_on_any_page(server: Running, chrome: Browser) -> None:
+    with tab(chrome, server, "ann") as t:
         at_chat(t)
         said(t, "evil")
         assert t.page.locator(".written .text").inner_text() == EVIL
         assert t.page.locator(".written img, .written script").count() == 0
         t.act(t.page.locator(".judge button").first)
         waiting(server, 1, t)
-    with tab(browser, server, "rita") as t:
+    with tab(chrome, server, "rita") as t:
         t.open("/talks")
         expect(t.page.locator(".written .text")).to_have_text(EVIL)
         assert t.page.title() != "broken"
@@ -123,16 +131,21 @@ def test_a_models_text_is_never_html_on_any_page(server: Running, browser: Brows
     assert (found.state, found.reviewer) == ("accepted", "rita")
 
 
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_a_phone_by_touch_in_both_languages(server: Running, browser: Browser, locale: str) -> None:
-    with tab(browser, server, "bo", touch=True, locale=locale, color_scheme="dark") as t:
+@pytest.mark.parametrize(("language", "send"), [("en", "Send"), ("zh", "发送")])
+def test_a_phone_by_touch_in_both_languages(
+    server: Running, chrome: Browser, language: str, send: str
+) -> None:
+    server.studio.accounts.change("bo", language=language)
+    with tab(chrome, server, "bo", touch=True, color_scheme="dark") as t:
         at_chat(t)
+        expect(t.page.locator("#send")).to_contain_text(send)
         t.page.locator("#text").fill("你好")
         t.act("#send")
         expect(t.page.locator(".written .text")).to_contain_text("says: 你好")
         t.act(t.page.locator(".judge button").nth(1))
         found = waiting(server, 1, t)
         assert found[-1].value == 2
+        pictured(t, f"chat-phone-{language}")
         width = t.page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, "the page is wider than a phone"
         small = t.page.evaluate(

@@ -1,6 +1,7 @@
 """`heedful serve`: load what is to be served, and listen."""
 
 import os
+import socket
 
 import uvicorn
 
@@ -16,14 +17,13 @@ from heedful.serve.metrics import Metrics
 
 def main(config: ServeConfig) -> None:
     """Serve until a signal comes."""
+    listening = listen(config.host, config.port)  # first: models take long to load
     metrics = Metrics()
     known, note = known_keys(config)
     app = build(config, engine(config, metrics), metrics, known)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=config.host,
-            port=config.port,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -34,10 +34,24 @@ def main(config: ServeConfig) -> None:
         )
     )
     models = ", ".join([*app.state.backend.models, *app.state.backend.rewards])
-    terminal.say(f"serve      {models} at http://{config.host}:{config.port}/v1  ({note})")
-    server.run()
-    if not server.started:
-        raise UserError(f"port {config.port} of {config.host} cannot be used: choose another with port=")
+    port: int = listening.getsockname()[1]
+    terminal.say(f"serve      {models} at http://{config.host}:{port}/v1  ({note})")
+    server.run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(2048)
+    except OSError as error:
+        made.close()
+        raise UserError(
+            f"{host}:{port} cannot be listened on ({error.strerror}): choose another port="
+        ) from None
+    return made
 
 
 def engine(config: ServeConfig, metrics: Metrics) -> Backend:

@@ -154,7 +154,7 @@ function marks(turn, side, number) {
   const mark = (value, text, label) => el("button", { type: "button", class: "quiet", "aria-pressed": String(side.value === value),
     "aria-label": label, title: label, click: () => judge(turn, "rating", value, number), text });
   return el("div", { class: "judge", role: "group", "aria-label": t("chat_rate") },
-    mark(6, "👍", t("chat_good")), mark(2, "👎", t("chat_poor")),
+    mark(6, "↑", t("chat_good")), mark(2, "↓", t("chat_poor")),
     ...[1, 2, 3, 4, 5, 6, 7].map((value) => mark(value, String(value), `${t("chat_rate")}: ${value}`)));
 }
 

@@ -168,7 +168,7 @@ def _annotators(
 def _habits(found: Marks, seed: int) -> tuple[dict[int, float], dict[int, dict[str, float]], bool]:
     """Dawid and Skene's accuracy and bias of each annotator, on the choices in pairs that several judged."""
     pairs = found.where(found.b > 0)
-    item = column_codes([pairs.a, pairs.b, pairs.criterion])
+    _, item = np.unique(column_codes([pairs.a, pairs.b, pairs.criterion]), return_inverse=True)
     if not item.size:
         return {}, {}, False
     several = np.flatnonzero(np.bincount(item) >= 2)

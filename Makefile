@@ -62,7 +62,7 @@ bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and
 
 RESULTS := $(foreach seed,0 1 2,runs/results/demo-s$(seed))
 
-results: $(READY)  ## every way to learn from a reward, side by side: three seeds, an hour and a half on two cores
+results: $(READY)  ## every way to learn from a reward, side by side: three seeds, over an hour
 	for run in $(RESULTS); do $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' output=$$run || exit 1; done
 	$(BIN)/python benchmarks/results.py $(RESULTS) --output runs/results/table
 	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation

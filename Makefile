@@ -9,7 +9,7 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve docs wheel clean help
+.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio fuzz-studio kill-studio screenshots docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -56,6 +56,18 @@ bench-serve: $(READY)  ## load on `heedful serve` beside a plain `generate` serv
 
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
+
+bench-studio: $(READY)  ## 200 annotators at once, and a store of a million events
+	$(BIN)/python benchmarks/studio.py
+
+fuzz-studio: $(READY)  ## more than 20,000 bad requests to every address of the studio
+	HEEDFUL_FUZZ=450 $(BIN)/python -m pytest tests/web/test_web_fuzz.py -s
+
+kill-studio: $(READY)  ## 50 kills of the studio under 20 submitting clients
+	HEEDFUL_KILLS=50 $(BIN)/python -m pytest tests/web/test_web_kills.py -m slow -s
+
+screenshots: $(READY)  ## pictures of every page of the studio, light and dark (needs chromium)
+	$(BIN)/python docs/screenshots.py
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(BIN)/python docs/make.py

@@ -205,7 +205,7 @@ def studio(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)
-    ] = 8400,
+    ] = 8420,
     origin: Annotated[str, typer.Option(help="What browsers call the studio, behind a proxy.")] = "",
     certificate: Annotated[Path | None, typer.Option(help="A TLS certificate (PEM), to serve https.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
@@ -222,7 +222,7 @@ def studio(
     from heedful.web.serve import language_of, serve
 
     serve(
-        store,
+        store.removeprefix("store="),
         host=host,
         port=port,
         origin=origin,

@@ -28,7 +28,7 @@ def check_heedful(verb: str, words: list[str]) -> None:
         assert word in known
         if not known[word].is_flag:
             next(given)
-    if verb in ("inspect", "doctor"):
+    if verb in ("inspect", "doctor", "studio"):
         return
     if verb == "feedback" and (of_store := feedback_verbs.find(plain[0])):
         settings.check(feedback_verbs.VERBS[of_store][0], settings.parse(plain[1:]), what=of_store)

@@ -11,23 +11,8 @@ import pytest
 from cli.kit import Heedful
 from heedful import __version__, cli
 
-LOOP = [
-    *[
-        "tokenizer",
-        "pretrain",
-        "sft",
-        "feedback",
-        "reward",
-        "rl",
-        "prefer",
-        "best-of",
-        "distill",
-        "judge",
-        "revise",
-    ],
-    *["write", "evaluate", "report"],
-]
-VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "studio", "serve", "panel"]
+STAGES = "tokenizer pretrain sft feedback reward rl prefer best-of distill judge revise write evaluate report"
+VERBS = ["demo", "loop", *STAGES.split(), *"inspect selfcheck doctor bench studio serve panel".split()]
 HEAVY = [
     "torch",
     "transformers",

@@ -52,7 +52,7 @@ WORDS = [
     ("loop local model=MODEL", r"loop needs prompts: add prompts=FILE"),
     ("loop local model=MODEL prompts=PROMPTS", r"loop needs dialogues to fine-tune on"),
     ("loop local model=MODEL prompts=PROMPTS data=CHATS", r"nothing to learn preferences from: give pref"),
-    ("loop local model=MODEL prompts=PROMPTS preferences=P judge=fair", r"judge 'fair' is neither"),
+    ("loop local model=MODEL prompts=PROMPTS preferences=P judge=fair", r"judge 'fair' is none of"),
     ("loop local model=MODEL prompts=PROMPTS preferences=P judge=a.py:f", r"judge file 'a\.py' does not exist"),
     ("sft local data=CHATS", r"sft needs model: add model=\.\.\."),
     ("sft local modell=MODEL data=CHATS", r"sft has no setting 'modell'\. Did you mean 'model'\?"),

@@ -108,21 +108,23 @@ def fit(
             raise UserError(
                 f"step {number} has nothing to learn from: every mask is empty; look at the data with `heedful inspect`"
             )
+        weights = [part.term.now if part.learnt else 0.0 for part in parts]
         sums = {part.name: 0.0 for part in parts}
         total = 0.0
         for row in batch:
             packed = row.to(device_of(model))
-            mine = [(p, d) for p, d in zip(parts, divisors, strict=True) if p.term.stream == row.stream]
-            names = {c for p, _ in mine for c in bind.columns(p.term.loss)}
-            learnt = [(p.term.loss, p.term.now / divisor) for p, divisor in mine if p.learnt]
+            every = zip(parts, weights, divisors, strict=True)
+            mine = [(p, weight, divisor) for p, weight, divisor in every if p.term.stream == row.stream]
+            names = {c for p, _, _ in mine for c in bind.columns(p.term.loss)}
+            learnt = [(p.term.loss, weight / divisor) for p, weight, divisor in mine if p.learnt]
             values = columns(model, packed, names, foresight.of(packed, learnt))
             objective = torch.zeros((), device=packed.ids.device)
-            for part, divisor in mine:
+            for part, weight, divisor in mine:
                 with torch.set_grad_enabled(part.learnt):
                     value = (bind.bind(part.term.loss, values) * packed.weights[part.unit]).sum() / divisor
                 sums[part.name] += float(value.detach())
                 if part.learnt:
-                    objective = objective + part.term.now * value
+                    objective = objective + weight * value
             objective.backward()  # type: ignore[no-untyped-call]
             optimizer.collect()
             total += float(objective.detach())

@@ -49,7 +49,7 @@ def find_judge(name: str) -> Judge:
         return partial(honesty.grades, honesty.table(name.removeprefix(HONESTY)))
     path, _, function = name.rpartition(":")
     if not path.endswith(".py"):
-        raise UserError(f"judge '{name}' is none of 'world', 'panel' and 'file.py:function'")
+        raise UserError(f"judge '{name}' is none of 'world', 'panel', 'honesty:TABLE' and 'file.py:function'")
     if not Path(path).is_file():
         raise UserError(f"judge file '{path}' does not exist")
     spec = importlib.util.spec_from_file_location("heedful_user_judge", path)

@@ -12,13 +12,24 @@ from starlette.exceptions import HTTPException
 from heedful import __version__
 from heedful.data.store import Store
 from heedful.errors import UserError
-from heedful.web import adjudicate, assets, batches, entry, exchange, people, problems, statistics, work
+from heedful.web import (
+    adjudicate,
+    assets,
+    batches,
+    entry,
+    exchange,
+    grades,
+    people,
+    problems,
+    statistics,
+    work,
+)
 from heedful.web.guard import Guard
 from heedful.web.session import Problem
 from heedful.web.settings import Settings
 from heedful.web.studio import Studio
 
-FEATURES = (work, batches, people, statistics, adjudicate, exchange, entry)
+FEATURES = (work, batches, people, statistics, adjudicate, grades, exchange, entry)
 """Modules with a `router` and `LINKS`, in the order of the bar on top. A page of yours is one more."""
 
 THREADS = 16

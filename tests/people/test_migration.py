@@ -10,7 +10,7 @@ from heedful.data.store.schema import marks
 from heedful.errors import UserError
 from heedful.types import Answer, Comparison, Message, Prompt, Ranking, Rating
 
-NEW_TABLES = ("submissions", "work", "tasks", "batches", "marks", "names")
+NEW_TABLES = ("figures", "submissions", "work", "tasks", "batches", "marks", "names")
 
 
 def as_version_1(where: str) -> None:

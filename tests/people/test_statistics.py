@@ -7,6 +7,7 @@ import pytest
 from people_kit import choose, claimed, opened
 
 from heedful.data.store import Annotator, Store
+from heedful.people.kept import Kept
 from heedful.people.printed import printed
 from heedful.people.statistics import statistics
 from heedful.stats.aggregate import dawid_skene
@@ -137,3 +138,16 @@ def test_an_empty_store_has_reasons_for_everything(store: Store) -> None:
     assert found.position.reason == "there is no choice whose sides were recorded"
     assert found.length_effect.reason == "no two policies were compared"
     assert "no judgements" in printed(found)
+
+
+def test_kept_figures_are_those_found_and_newer_ones_follow(store: Store) -> None:
+    for name in ("ada", "bo"):
+        store.submit(Comparison("p0", "p0a0", "p0a1", name, 1))
+        store.submit(Rating("p0", "p0a0", name, 5))
+    kept = Kept(store)
+    first = kept.newest(resamples=10)
+    assert first == statistics(store, resamples=10)
+    assert Kept(store).newest(resamples=10) == first
+    store.submit(Comparison("p1", "p1a0", "p1a1", "ada", 1))
+    assert kept.newest(resamples=10, patience=0.0).as_of in (4, 5)
+    assert kept.newest(resamples=10, patience=30.0) == statistics(store, resamples=10)

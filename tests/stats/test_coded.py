@@ -8,7 +8,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa as fleiss_oracle
 
 from heedful.stats import agreement as tables
 from heedful.stats.blocks import block_sums, bootstrap_sums
-from heedful.stats.coded import Coded, agreements, disagreement
+from heedful.stats.coded import Coded, agreements, column_codes, disagreement
 from heedful.stats.intervals import bootstrap
 from heedful.stats.labels import count_table, encode
 from heedful.stats.strength import bradley_terry, bradley_terry_adjusted, clustered_covariance
@@ -150,3 +150,12 @@ def test_errors_of_games_that_hang_together_are_statsmodels_clustered_ones() -> 
     assert fit.covariance is not None
     alone = fit.covariance[1, 1] + fit.covariance[0, 0] - 2 * fit.covariance[0, 1]
     assert ours != pytest.approx(alone, rel=0.01)
+
+
+def test_codes_tell_rows_apart_however_large_the_numbers_are() -> None:
+    rng = np.random.default_rng(0)
+    columns = [rng.integers(0, 2**40, 50) for _ in range(4)]
+    columns = [np.concatenate([c, c]) for c in columns]
+    code = column_codes(columns)
+    assert (code[:50] == code[50:]).all()
+    assert np.unique(code).size == 50

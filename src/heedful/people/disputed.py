@@ -25,9 +25,7 @@ def disputed(connection: Connection, found: Marks, kinds: Mapping[int, str]) -> 
         marks = found.of(kind)
         if not marks.kind.size:
             continue
-        item = column_codes(
-            [marks.prompt, marks.a, marks.b, marks.criterion, marks.part if kind == STEPS else marks.b]
-        )
+        item = column_codes([marks.a, marks.b, marks.criterion, marks.part if kind == STEPS else marks.b])
         numbers, apart, labels = disagreement(item, marks.value, SCALES.get(kind, 2.0))
         for place in np.lexsort((numbers, -labels, -apart))[:LONGEST].tolist():
             if apart[place] > 0:

@@ -48,8 +48,7 @@ def read(connection: Connection, found: Marks, lengths: Ints) -> Games:
     columns = schema.answers.c
     names: dict[str, int] = {}
     policy = np.zeros(lengths.size, dtype=np.intp)
-    rows = connection.execute(select(columns.seq, columns.policy)).all()
-    for seq, name in rows:
+    for seq, name in connection.execute(select(columns.seq, columns.policy)).tuples().all():
         policy[seq] = names.setdefault(name, len(names))
     kept = found.where((found.b > 0) & (policy[found.a] != policy[found.b]))
     apart = (lengths[kept.a] - lengths[kept.b]).astype(np.float64)
@@ -76,7 +75,7 @@ def figures(games: Games, *, seed: int) -> tuple[tuple[ModelFigures, ...], float
     fit = bradley_terry(wins.sum(0), ties.sum(0), model="davidson")
     error = np.zeros(n)
     if fit.strength is not None:
-        error = np.sqrt(np.diag(clustered_covariance(fit, wins, ties)))
+        error = np.sqrt(np.maximum(np.diag(clustered_covariance(fit, wins, ties)), 0.0))
     score = (games.outcome + 1) / 2
     adjusted = bradley_terry_adjusted(games.first, games.second, score, games.longer, n)
     recent = slice(-LAST_GAMES, None)

@@ -101,9 +101,7 @@ def _kinds(connection: Connection, found: Marks) -> dict[str, int]:
 
 def _coded(marks: Marks, kind: int) -> Coded:
     """Labels of items: the side chosen in a pair, the mark of an answer, the label of a step."""
-    item = column_codes(
-        [marks.prompt, marks.a, marks.b, marks.criterion, *([marks.part] if kind == STEPS else [])]
-    )
+    item = column_codes([marks.a, marks.b, marks.criterion, *([marks.part] if kind == STEPS else [])])
     value = np.sign(marks.value) if kind in (COMPARISON, RANKING) else marks.value
     return Coded(item, marks.annotator, value, marks.prompt)
 
@@ -170,7 +168,7 @@ def _annotators(
 def _habits(found: Marks, seed: int) -> tuple[dict[int, float], dict[int, dict[str, float]], bool]:
     """Dawid and Skene's accuracy and bias of each annotator, on the choices in pairs that several judged."""
     pairs = found.where(found.b > 0)
-    item = column_codes([pairs.prompt, pairs.a, pairs.b, pairs.criterion])
+    _, item = np.unique(column_codes([pairs.a, pairs.b, pairs.criterion]), return_inverse=True)
     if not item.size:
         return {}, {}, False
     several = np.flatnonzero(np.bincount(item) >= 2)

@@ -185,10 +185,14 @@ def disagreement(item: Ints, value: Ints, scale: float) -> tuple[Ints, Floats, I
 
 
 def column_codes(columns: Sequence[Ints]) -> Ints:
-    """One number for every distinct row of the columns."""
-    code = np.zeros(len(columns[0]), dtype=np.intp)
+    """One number for every distinct row of the columns, which hold no negative numbers."""
+    code = np.zeros(len(columns[0]), dtype=np.int64)
+    top = 1
     for column in columns:
-        distinct, each = np.unique(column, return_inverse=True)
-        code = code * distinct.size + each
-        _, code = np.unique(code, return_inverse=True)
+        size = int(column.max(initial=0)) + 1
+        if top * size >= 2**62:
+            # Too many to be told apart by position: number those that there are.
+            distinct, code = np.unique(code, return_inverse=True)
+            top = distinct.size
+        code, top = code * size + column, top * size
     return code

@@ -123,17 +123,17 @@ def bradley_terry_adjusted(
     """
     i, j = np.asarray(first, dtype=np.intp), np.asarray(second, dtype=np.intp)
     x, y = np.asarray(covariate, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    beaten = np.zeros((players, players))
-    np.add.at(beaten, (i, j), y)
-    np.add.at(beaten, (j, i), 1 - y)
-    if reason := _no_maximum(beaten):
+    both, score_ = np.concatenate([i * players + j, j * players + i]), np.concatenate([y, 1 - y])
+    beaten = np.bincount(both, weights=score_, minlength=players**2).astype(np.float64)
+    if reason := _no_maximum(beaten.reshape(players, players)):
         return Adjusted(None, None, None, None, reason)
-    rows, place = np.unique(np.stack([i, j, x], axis=1), axis=0, return_inverse=True)
+    levels, level = np.unique(x, return_inverse=True)
+    rows, place = np.unique((i * players + j) * levels.size + level, return_inverse=True)
     n, won = np.bincount(place), np.bincount(place, weights=y)
-    design = np.zeros((len(rows), players + 1))
-    design[np.arange(len(rows)), rows[:, 0].astype(np.intp)] += 1
-    design[np.arange(len(rows)), rows[:, 1].astype(np.intp)] -= 1
-    design[:, players] = rows[:, 2]
+    design = np.zeros((rows.size, players + 1))
+    design[np.arange(rows.size), rows // levels.size // players] += 1
+    design[np.arange(rows.size), rows // levels.size % players] -= 1
+    design[:, players] = levels[rows % levels.size]
     if np.linalg.matrix_rank(design) < players:
         return Adjusted(None, None, None, None, "the covariate cannot be told from who is who")
     alike = np.zeros((players + 1, players + 1))

@@ -214,6 +214,15 @@ submissions = Table(
     Index("submissions_by_annotator", "annotator"),
 )
 
+figures = Table(
+    "figures",
+    metadata,
+    # What was found at an earlier event, so that a page need not wait for what is found now.
+    Column("question", String, primary_key=True),
+    Column("as_of", BigInteger, nullable=False),
+    Column("found", JSON, nullable=False),
+)
+
 judgements = Table("judgements", MetaData(), *(Column(column.name, column.type) for column in events.columns))
 
 _SQLITE_KEPT = """CREATE TRIGGER {0}_no_{1} BEFORE {1} ON {0}

@@ -92,6 +92,10 @@ def fill(store: Store) -> None:
             stop=Stop(judgements=400),
         )
         queue.create_batch(question, TITLES[question], settings, tasks)
+    for who, text in (("wen", WRITTEN[0]), ("ines", WRITTEN[1])):
+        given = queue.claim(who, "demonstrate")
+        assert isinstance(given, Assignment)
+        queue.submit(who, given.task, Reply.parse({"text": text}), uuid=uuid.uuid4(), version=0, seconds=180)
     queue.set_state("edit", "paused", "waiting for the next round")
     for who, skill in (("wen", 0.9), ("ines", 0.8), ("tom", 0.6)):
         for batch in ("compare", "rank", "steps"):
@@ -104,6 +108,11 @@ def fill(store: Store) -> None:
                         who, given.task, reply, uuid=uuid.uuid4(), version=given.version, seconds=seconds
                     )
 
+
+WRITTEN = (
+    "Ring once, say that you are going to the shop anyway, and ask what is missing. Small and certain beats grand.",
+    "You could bring soup and leave it at the door with a note, so that nobody has to get up.",
+)
 
 TITLES = {
     "rank": "Round 1: rankings",
@@ -194,7 +203,7 @@ def main() -> None:
             for scheme in ("light", "dark"):
                 work_pages(server, browser, scheme)
                 page = _page(server, browser, "ada", scheme)
-                for path in ("batches", "people", "statistics", "disputed", "files", "me"):
+                for path in ("batches", "people", "statistics", "disputed", "demonstrations", "files", "me"):
                     page.goto(f"{server.origin}/{path}")
                     shoot(page, path, scheme, whole=path == "statistics")
                 page = _page(server, browser, "", scheme, (900, 620))

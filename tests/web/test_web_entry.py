@@ -8,6 +8,7 @@ import pytest
 from web_kit import PASSWORD, Running, add_person
 
 from heedful.data.store.accounts import hashed
+from heedful.people import standings
 from heedful.web import passwords
 from heedful.web.guard import CONTENT
 
@@ -233,6 +234,29 @@ def test_the_page_never_says_who_wrote_an_answer(long_server: Running) -> None:
     given = long_server.client("bo").get("/api/work/next?batch=q-rank")
     assert "model-" not in given.text
     assert not re.search(r"rank-\d-\d", given.text)
+
+
+def test_a_demonstration_is_graded_blind(server: Running) -> None:
+    ann, rita = server.client("ann"), server.client("rita")
+    task = ann.get("/api/work/next?batch=q-demonstrate").json()["assignment"]
+    body = {
+        "task": task["task"],
+        "uuid": str(uuid.uuid4()),
+        "version": 0,
+        "reply": {"text": "Rivers, slowly."},
+    }
+    assert ann.post("/api/work/submit", json=body).status_code == 200
+    html = rita.get("/demonstrations").text
+    assert "Rivers, slowly." in html
+    assert "ann" not in re.sub(r"<[^>]+>", " ", html).split()
+    answer = re.search(r'name="answer" value="([^"]+)"', html)
+    assert answer is not None
+    grade = {"answer": answer[1], "score": 6}
+    assert ann.post("/api/demonstrations/grade", json=grade).status_code == 403
+    assert rita.post("/api/demonstrations/grade", json=grade | {"score": 8}).status_code == 422
+    assert rita.post("/api/demonstrations/grade", json=grade).status_code == 200
+    standing = {one.annotator: one for one in standings(server.studio.store)}["ann"]
+    assert standing.demonstrations.value == 6
 
 
 def test_a_body_that_is_too_large_is_refused(long_server: Running) -> None:

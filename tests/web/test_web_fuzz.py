@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from web_kit import QUESTIONS, Running, running
 
-EXAMPLES = int(os.environ.get("HEEDFUL_FUZZ", "6"))
+EXAMPLES = int(os.environ.get("HEEDFUL_FUZZ", "3"))
 """Requests for each operation, question and kind of file; 450 make more than 20,000."""
 
 CALM = settings(
@@ -32,6 +32,7 @@ PAGES = (
     "/people",
     "/statistics",
     "/disputed",
+    "/demonstrations",
     "/files",
     "/me",
 )

@@ -73,7 +73,16 @@ def test_no_page_has_a_serious_accessibility_fault(
     chrome: Browser, long_server: Running, scheme: str
 ) -> None:
     script = AXE.read_text("utf-8")
-    paths = ("/people", "/batches", "/batches/q-rank", "/statistics", "/disputed", "/files", "/me")
+    paths = (
+        "/people",
+        "/batches",
+        "/batches/q-rank",
+        "/statistics",
+        "/disputed",
+        "/demonstrations",
+        "/files",
+        "/me",
+    )
     found: dict[str, object] = {}
     with tab(chrome, long_server, "ada", color_scheme=scheme) as t:
         for question in QUESTIONS:

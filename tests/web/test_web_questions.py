@@ -139,6 +139,7 @@ def test_six_answers_are_ranked_within_twelve_keys_from_any_start(
         assert t.keys <= 12
 
 
+@pytest.mark.slow
 def test_the_same_place_twice_is_a_tie(chrome: Browser, long_server: Running) -> None:
     _only(long_server, "rank")
     with tab(chrome, long_server, "ada") as t:

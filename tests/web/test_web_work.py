@@ -132,6 +132,7 @@ def test_the_outbox_outlives_a_reload_and_a_dead_server(
             again.stop()
 
 
+@pytest.mark.slow
 def test_active_time_stands_still_while_the_page_is_left(chrome: Browser, comparing: Running) -> None:
     with tab(chrome, comparing, "ann") as t:
         t.page.clock.install()
@@ -161,6 +162,7 @@ def test_the_page_speaks_chinese(chrome: Browser, comparing: Running) -> None:
             assert not any("a" <= letter <= "z" for letter in words), text
 
 
+@pytest.mark.slow
 def test_the_theme_is_kept(chrome: Browser, comparing: Running) -> None:
     with tab(chrome, comparing, "ann") as t:
         t.open()

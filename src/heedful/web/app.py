@@ -20,6 +20,7 @@ from heedful.web import (
     desk,
     entry,
     exchange,
+    grades,
     people,
     problems,
     statistics,
@@ -30,7 +31,7 @@ from heedful.web.session import Problem
 from heedful.web.settings import Settings
 from heedful.web.studio import Studio
 
-FEATURES = (work, chat, desk, batches, people, statistics, adjudicate, exchange, entry)
+FEATURES = (work, chat, desk, batches, people, statistics, adjudicate, grades, exchange, entry)
 """Modules with a `router` and `LINKS`, in the order of the bar on top. A page of yours is one more."""
 
 THREADS = 16

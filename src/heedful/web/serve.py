@@ -62,16 +62,20 @@ def serve(
     for file in (certificate, key):
         if file is not None and not file.is_file():
             raise UserError(f"There is no file {file}: check the path.")
-    listening = _listen(host, port)
-    bound: int = listening.getsockname()[1]
-    address = origin_of(origin, host, bound, secure=certificate is not None)
-    settings = Settings(address, language, patterns=personal.chosen(mask))
-    if host not in LOOPBACK and not settings.secure:
+    asked = origin_of(origin, host, port, secure=certificate is not None)
+    if host not in LOOPBACK and not asked.startswith("https://"):
         raise UserError(
             f"On {host} passwords would travel in the clear: give --certificate and --key, or the "
             "--origin https://... of a proxy in front of the studio."
         )
-    with Store.open(where) as store, model_child.serving(models) as (model, model_key):
+    with (
+        Store.open(where) as store,
+        model_child.serving(models) as (model, model_key),
+        _listen(host, port) as listening,
+    ):
+        bound: int = listening.getsockname()[1]
+        address = origin_of(origin, host, bound, secure=certificate is not None)
+        settings = Settings(address, language, patterns=personal.chosen(mask))
         app = create_app(store, replace(settings, model=model, model_key=model_key))
         _announce(app.state.studio, where, language)
         server = uvicorn.Server(

@@ -154,6 +154,13 @@ ENGLISH = {
     "who_said": "Who said what",
     "disagreement": "Disagreement",
     "decide": "Decide",
+    # Demonstrations
+    "demonstrations_title": "Demonstrations",
+    "demonstrations_note": "Without a grade: {count}. You do not see whose they are; the mean decides who qualifies.",
+    "demonstration_number": "Demonstration {number}",
+    "grade_scale": "Grade, 1 (worst) to 7 (best)",
+    "grade_do": "Grade",
+    "no_demonstrations": "Nobody has written a demonstration yet.",
     # Files
     "files_title": "Files",
     "file": "File",
@@ -337,6 +344,13 @@ CHINESE = {
     "who_said": "各人所说",
     "disagreement": "分歧",
     "decide": "裁决",
+    # 示范
+    "demonstrations_title": "示范",
+    "demonstrations_note": "尚未评分：{count}。你看不到出自谁手；平均分决定谁合格。",
+    "demonstration_number": "示范 {number}",
+    "grade_scale": "评分，1（最差）到 7（最好）",
+    "grade_do": "评分",
+    "no_demonstrations": "还没有人写示范。",
     # 文件
     "files_title": "文件",
     "file": "文件",

@@ -60,8 +60,8 @@ def test_the_version(heedful: Heedful) -> None:
 
 @pytest.mark.parametrize("verb", cli.HELP)
 def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str) -> None:
-    name = verb.replace("-", "_")
-    stage = import_module(f"heedful.stages.{name}")
+    module = verb.replace("-", "_")
+    stage = import_module(f"heedful.stages.{module}")
     assert stage.__doc__
-    for name in (f"{name.title().replace('_', '')}Config", "main", "line"):
+    for name in (f"{module.title().replace('_', '')}Config", "main", "line"):
         assert getattr(stage, name).__doc__

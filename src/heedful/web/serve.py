@@ -70,8 +70,8 @@ def serve(
         )
     with (
         Store.open(where) as store,
-        model_child.serving(models) as (model, model_key),
         _listen(host, port) as listening,
+        model_child.serving(models) as (model, model_key),
     ):
         bound: int = listening.getsockname()[1]
         address = origin_of(origin, host, bound, secure=certificate is not None)

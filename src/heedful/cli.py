@@ -81,9 +81,9 @@ def _stage(verb: str) -> Any:
         stage = import_module(f"heedful.stages.{verb}")
         found = recipes.find(recipe)
         settings.check(loop_module.LoopConfig, found, what=f"recipe {recipe}")
-        shared = {name: found[name] for name in ("seed", "resume") if name in found}
+        shared: dict[str, Any] = {name: found[name] for name in ("seed", "resume") if name in found}
         section = found.get(verb, {})  # a recipe's `judge` is a name, not the settings of the verb
-        own = section if isinstance(section, dict) else {}
+        own: dict[str, Any] = section if isinstance(section, dict) else {}
         values = settings.merge(shared | own, settings.parse(words or []))
         values.setdefault("output", str(Path("runs") / verb))
         config = settings.build(getattr(stage, f"{verb.title()}Config"), values, what=verb)

@@ -12,7 +12,7 @@ from cli.kit import Heedful
 from heedful import __version__, cli
 
 LOOP = ["tokenizer", "pretrain", "sft", "feedback", "reward", "rl", "prefer", "write", "evaluate", "report"]
-VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "panel"]
+VERBS = ["demo", "loop", *LOOP, "inspect", "selfcheck", "doctor", "bench", "studio", "panel"]
 HEAVY = [
     "torch",
     "transformers",

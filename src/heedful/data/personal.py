@@ -35,7 +35,9 @@ def chosen(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, pattern = word.partition("=")
         if not equals and name not in (*PATTERNS, "none"):
-            raise UserError(f"'{word}' is no kind of personal data: {', '.join(PATTERNS)}, none, or NAME=REGEX")
+            raise UserError(
+                f"'{word}' is no kind of personal data: {', '.join(PATTERNS)}, none, or NAME=REGEX"
+            )
         try:
             found |= {name: re.compile(pattern).pattern} if equals else {}
         except re.error as error:

@@ -12,7 +12,12 @@ from cli.kit import Heedful
 from heedful import __version__, cli
 
 STAGES = "tokenizer pretrain sft feedback reward rl prefer best-of distill judge revise write evaluate report"
-VERBS = ["demo", "loop", *STAGES.split(), *"inspect selfcheck doctor bench studio serve panel".split()]
+VERBS = [
+    "demo",
+    "loop",
+    *STAGES.split(),
+    *["inspect", "selfcheck", "doctor", "bench", "studio", "serve", "panel"],
+]
 HEAVY = [
     "torch",
     "transformers",

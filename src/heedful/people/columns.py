@@ -15,6 +15,9 @@ Ints = NDArray[np.intp]
 
 COLUMNS = ("event", "kind", "part", "annotator", "criterion", "prompt", "a", "b", "value", "side")
 
+PAGE = 50_000
+"""Rows fetched at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
@@ -75,10 +78,13 @@ def read(connection: Connection, *, batch: str | None, round_: int | None, crite
     condition = f" WHERE {' AND '.join(where)}" if where else ""
     cursor = connection.connection.cursor()
     cursor.execute(f"SELECT {columns} FROM {marks.name}{condition} ORDER BY event, part")
-    rows = cursor.fetchall()
     width = len(COLUMNS) + 1
-    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
-    table = flat.reshape(-1, width).T.astype(np.intp, copy=True)
+    # Page by page: all rows at once, as Python's numbers, would take ten times the arrays' memory.
+    pages = [np.zeros((0, width), dtype=np.int64)]
+    while rows := cursor.fetchmany(PAGE):
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
+        pages.append(flat.reshape(-1, width))
+    table = np.concatenate(pages).T.astype(np.intp, copy=True)
     found_marks = Marks(**dict(zip((*COLUMNS, "milliseconds"), table, strict=True)), names=names)
     if gold:
         found_marks = found_marks.where(~np.isin(found_marks.annotator, list(gold)))

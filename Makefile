@@ -76,7 +76,7 @@ bench-studio: $(READY)  ## 200 annotators at once, and a store of a million even
 	$(BIN)/python benchmarks/studio.py
 
 fuzz-studio: $(READY)  ## more than 20,000 bad requests to every address of the studio
-	HEEDFUL_FUZZ=450 $(BIN)/python -m pytest tests/web/test_web_fuzz.py -s
+	HEEDFUL_FUZZ=600 $(BIN)/python -m pytest tests/web/test_web_fuzz.py -s
 
 kill-studio: $(READY)  ## 50 kills of the studio under 20 submitting clients
 	HEEDFUL_KILLS=50 $(BIN)/python -m pytest tests/web/test_web_kills.py -m slow -s

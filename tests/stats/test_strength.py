@@ -142,3 +142,17 @@ def test_elo_by_hand_and_in_the_long_run() -> None:
     rating = elo(games, 2)
     assert rating.sum() == pytest.approx(2000)
     assert rating[0] - rating[1] == pytest.approx(400 * np.log10(3), abs=40)
+
+
+@pytest.mark.parametrize(
+    ("wins", "ties"),
+    [
+        ([[0, 0], [0, 0]], [[0, 5], [0, 0]]),  # ties alone: their weight grows without end
+        ([[0, 1], [0, 0]], [[0, 1], [0, 0]]),  # one side never won: strength and ties grow together
+        ([[0, 3, 0], [0, 0, 0], [0, 0, 0]], [[0, 2, 1], [0, 0, 4], [0, 0, 0]]),
+    ],
+)
+def test_ties_that_leave_no_finite_maximum_are_said(wins: list[list[int]], ties: list[list[int]]) -> None:
+    fit = bradley_terry(wins, ties, model="davidson")
+    assert fit.strength is None
+    assert "no finite maximum" in fit.reason

@@ -2,13 +2,16 @@
 
 import re
 import uuid
+from pathlib import Path
 
 import httpx
 import pytest
 from web_kit import PASSWORD, Running, add_person
 
-from heedful.data.store.accounts import hashed
+from heedful.data.store import Store
+from heedful.data.store.accounts import Accounts, hashed
 from heedful.people import standings
+from heedful.people.backup import backup, restore
 from heedful.web import passwords
 from heedful.web.guard import CONTENT
 
@@ -48,6 +51,16 @@ def test_no_token_and_no_password_is_stored(long_server: Running) -> None:
     assert any("$argon2id$" in row for row in rows)
 
 
+def test_a_backup_takes_the_accounts_along(server: Running, tmp_path: Path) -> None:
+    backup(server.studio.store, tmp_path / "backup.db")
+    restore(tmp_path / "backup.db", tmp_path / "again.db")
+    with Store.open(tmp_path / "again.db") as store:
+        again = Accounts(store)
+        assert again.everyone() == server.studio.accounts.everyone()
+        assert again.secret() == server.studio.secret
+        assert again.first_invitation() is None
+
+
 def test_a_session_is_fresh_out_of_reach_and_ends(long_server: Running) -> None:
     client = long_server.client()
     client.cookies.set("heedful-session", "chosen-by-somebody-else")  # fixation
@@ -66,7 +79,6 @@ def test_a_session_is_fresh_out_of_reach_and_ends(long_server: Running) -> None:
 def test_over_https_cookies_have_the_prefix_and_are_secure(tmp_path: object) -> None:
     from fastapi.testclient import TestClient
 
-    from heedful.data.store import Store
     from heedful.web.app import create_app
     from heedful.web.settings import Settings
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from web_kit import QUESTIONS, Running, running
 
 EXAMPLES = int(os.environ.get("HEEDFUL_FUZZ", "3"))
-"""Requests for each operation, question and kind of file; 450 make more than 20,000."""
+"""Requests for each operation, question and kind of file; 600 make more than 20,000."""
 
 CALM = settings(
     max_examples=EXAMPLES,

@@ -96,6 +96,8 @@ def _copy(source: Connection, target: Connection) -> None:
     """Copy every table, those that others refer to first; the target's are empty."""
     there = set(inspect(source).get_table_names())
     for metadata in EVERY:
+        if there & set(metadata.tables):
+            metadata.create_all(target, checkfirst=True)
         for table in metadata.sorted_tables:
             if table.name not in there or table is schema.version:
                 continue

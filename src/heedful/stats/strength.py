@@ -16,6 +16,15 @@ ELO_SCALE = 400 / np.log(10)
 """Elo points in one nat of Bradley-Terry strength."""
 
 
+FARTHEST = 25.0
+"""Nats: a fit that goes beyond has no maximum that it could reach."""
+
+FLATTEST = 1e4
+"""Variance of a strength, in squared nats, beyond which the likelihood is flat: games say nothing about it."""
+
+ENDLESS = "ties and wins leave no finite maximum: too few games were won by both sides"
+
+
 @dataclass(frozen=True, slots=True)
 class BradleyTerry:
     """Strengths in nats with mean 0, and their standard errors; None with a `reason` where they do not exist.
@@ -60,7 +69,10 @@ def bradley_terry(
         won, tied = won + tied / 2, np.zeros_like(tied)
     i, j = np.nonzero(np.triu(won + won.T + tied, 1))
     counts = np.stack([won[i, j], won[j, i], tied[i, j]], axis=1)
-    return _newton(i, j, counts, players, davidson, ridge)
+    try:
+        return _newton(i, j, counts, players, davidson, ridge)
+    except np.linalg.LinAlgError:
+        return BradleyTerry(None, None, None, 0.0, float("nan"), ENDLESS)
 
 
 def clustered_covariance(fit: BradleyTerry, wins: ArrayLike, ties: ArrayLike) -> Floats:
@@ -232,9 +244,12 @@ def _newton(i: Ints, j: Ints, counts: Floats, players: int, davidson: bool, ridg
             break
     centre = np.eye(players) - alike[:players, :players]
     covariance = centre @ inverse[:players, :players] @ centre
+    variance = np.diag(covariance)
+    if np.abs(x).max() > FARTHEST or not ((variance > -1e-9) & (variance < FLATTEST)).all():
+        raise np.linalg.LinAlgError(ENDLESS)
     return BradleyTerry(
         strength=centre @ x[:players],
-        error=np.sqrt(np.diag(covariance)),
+        error=np.sqrt(np.maximum(variance, 0.0)),
         covariance=covariance,
         tie=float(np.exp(x[players])) if davidson else 0.0,
         log_likelihood=float((counts * log_share(x)).sum()),

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from heedful.people import BatchSettings, Reply, Stop
 from heedful.people.records import Question
-from heedful.web import tasklist, work
+from heedful.web import work
 from heedful.web.asking import tasks_for
 from heedful.web.entry import Body
 from heedful.web.pages import page
@@ -108,7 +108,7 @@ def batch(visitor: Researcher, batch: work.Key) -> Response:
         script="batches.js",
         batch=found,
         progress=queue.progress(batch),
-        tasks=tasklist.lines(visitor.studio.store, batch, limit=LISTED),
+        tasks=queue.tasks(batch, limit=LISTED),
     )
 
 

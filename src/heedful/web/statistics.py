@@ -9,7 +9,6 @@ from markupsafe import Markup
 from pydantic import Field
 
 from heedful.people.figures import Statistics
-from heedful.people.statistics import statistics
 from heedful.stats.estimate import Estimate
 from heedful.web import charts
 from heedful.web.pages import estimates, page
@@ -28,7 +27,7 @@ MOST = 40
 @router.get("/statistics", include_in_schema=False)
 def show(visitor: Researcher, batch: Choice = None, criterion: Choice = None) -> Response:
     """The page, for all batches or one."""
-    found = statistics(visitor.studio.store, batch=batch or None, criterion=criterion or None)
+    found = _found(visitor, batch, criterion)
     return page(
         visitor,
         "statistics.jinja",
@@ -45,8 +44,13 @@ def show(visitor: Researcher, batch: Choice = None, criterion: Choice = None) ->
 @router.get("/api/statistics")
 def plain(visitor: Researcher, batch: Choice = None, criterion: Choice = None) -> Response:
     """The same figures as JSON."""
-    found = statistics(visitor.studio.store, batch=batch or None, criterion=criterion or None)
-    return JSONResponse(found.json())
+    return JSONResponse(_found(visitor, batch, criterion).json())
+
+
+def _found(visitor: Researcher, batch: str | None, criterion: str | None) -> Statistics:
+    if batch:
+        visitor.studio.queue.batch(batch)  # what is not there is not looked for
+    return visitor.studio.figures.newest(batch=batch or None, criterion=criterion or None)
 
 
 def _figures(found: Statistics, t: Words) -> Iterator[tuple[str, Markup, str]]:

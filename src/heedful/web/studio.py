@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from heedful.data.store import Store
 from heedful.data.store.accounts import Accounts, Role
 from heedful.people import Queue
+from heedful.people.kept import Kept
 from heedful.web.settings import Settings
 
 
@@ -26,9 +27,11 @@ class Studio:
     links: tuple[Link, ...] = ()
     accounts: Accounts = field(init=False)
     queue: Queue = field(init=False)
+    figures: Kept = field(init=False)
     secret: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accounts", Accounts(self.store))
         object.__setattr__(self, "queue", Queue(self.store))
+        object.__setattr__(self, "figures", Kept(self.store))
         object.__setattr__(self, "secret", self.accounts.secret())

@@ -10,23 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from heedful.data.store import items
+from heedful.data.store.account_tables import accounts, attempts, invitations, metadata, secret, sessions
 from heedful.data.store.judgements import check_name
 from heedful.data.store.records import Annotator
 from heedful.data.store.store import Store
@@ -40,46 +27,6 @@ IDLE_MS = 7 * 86_400_000
 LIFE_MS = 30 * 86_400_000
 INVITATION_MS = 7 * 86_400_000
 SEEN_EVERY_MS = 300_000
-
-metadata = MetaData()
-accounts = Table(
-    "studio_accounts",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("role", String, nullable=False),
-    Column("password", String, nullable=False),
-    Column("language", String, nullable=False),
-    Column("theme", String, nullable=False),
-    Column("active", Boolean, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-)
-sessions = Table(
-    "studio_sessions",
-    metadata,
-    Column("token", String, primary_key=True),
-    Column("account", String, nullable=False, index=True),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("seen_ms", BigInteger, nullable=False),
-)
-invitations = Table(
-    "studio_invitations",
-    metadata,
-    Column("token", String, primary_key=True),
-    Column("role", String, nullable=False),
-    Column("note", String, nullable=False),
-    Column("made_by", String, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("expires_ms", BigInteger, nullable=False),
-    Column("used_by", String),
-)
-attempts = Table(
-    "studio_attempts",
-    metadata,
-    Column("key", String, primary_key=True),
-    Column("failures", Integer, nullable=False),
-    Column("until_ms", BigInteger, nullable=False),
-)
-secret = Table("studio_secret", metadata, Column("value", String, primary_key=True))
 
 
 class Refused(UserError):

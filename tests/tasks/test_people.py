@@ -30,7 +30,7 @@ def test_a_function_orders_answers_with_ties(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("moon", "none of 'world', 'panel' and 'file.py:function'"),
+        ("moon", "none of 'world', 'panel', 'honesty:TABLE' and 'file.py:function'"),
         ("absent.py:f", "judge file 'absent.py' does not exist"),
     ],
 )

@@ -140,8 +140,8 @@ def test_requests_stay_as_short_however_long_the_story(desk: Running, api: Any) 
     assert max(sizes[1:]) == min(sizes[1:])
 
 
-def test_a_story_by_keyboard(browser: Browser, desk: Running) -> None:
-    with tab(browser, desk, "ann") as t:
+def test_a_story_by_keyboard(chrome: Browser, desk: Running) -> None:
+    with tab(chrome, desk, "ann") as t:
         t.open("/desk")
         t.page.locator("#name").fill("By keys")
         t.page.locator("#premise").focus()
@@ -175,11 +175,11 @@ def test_a_story_by_keyboard(browser: Browser, desk: Running) -> None:
 
 
 @pytest.mark.parametrize("touch", [False, True])
-def test_a_story_by_pointer(browser: Browser, desk: Running, touch: bool) -> None:
+def test_a_story_by_pointer(chrome: Browser, desk: Running, touch: bool) -> None:
     with desk.client("ann") as client:
         story = begin(client)
         write(client, story, ["Mina sings", "Tom runs"])
-    with tab(browser, desk, "ann", touch=touch) as t:
+    with tab(chrome, desk, "ann", touch=touch) as t:
         t.open(f"/desk?story={story}")
         t.page.wait_for_selector("mark")
         assert t.page.inner_text("mark") == "Tom runs."
@@ -207,11 +207,11 @@ def test_a_story_by_pointer(browser: Browser, desk: Running, touch: bool) -> Non
     assert len(found["turns"]) == 3
 
 
-def test_markup_of_a_model_is_text(browser: Browser, desk: Running) -> None:
+def test_markup_of_a_model_is_text(chrome: Browser, desk: Running) -> None:
     with desk.client("ann") as client:
         story = begin(client, title="<b>T</b>")
         write(client, story, ["<img src=x onerror=alert(1)>"])
-    with tab(browser, desk, "ann") as t:
+    with tab(chrome, desk, "ann") as t:
         t.open(f"/desk?story={story}")
         t.page.wait_for_function("() => document.querySelector('.passages p').textContent.includes('<img')")
         assert t.page.locator(".passages img").count() == 0

@@ -107,6 +107,7 @@ def _listen(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen(128)  # from now on whoever follows the link waits instead of being refused
     except OSError as trouble:
         made.close()
         raise UserError(

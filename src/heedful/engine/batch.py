@@ -62,6 +62,10 @@ class Tree:
     labels: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
+    def sequences(self) -> int:
+        return len(self.branches) or 1
+
+    @property
     def size(self) -> int:
         return len(self.prompt.ids) + sum(len(b.ids) for b in self.branches)
 
@@ -146,23 +150,10 @@ def collate(trees: Sequence[Tree]) -> Packed:
     last: list[int] = []
     sequence_weight: list[float] = []
     columns: dict[str, list[Column]] = {}
-    labels: dict[str, list[float]] = {}
-    pairs: list[Pair] = []
-    members: list[int] = []
     for tree, group in zip(trees, layout.groups, strict=True):
-        first = len(last)
-        pairs += [
-            replace(p, chosen=first + p.chosen, rejected=first + p.rejected, weight=p.weight * tree.weight)
-            for p in tree.pairs
-        ]
         ids.append(tree.prompt.ids)
         leaves = tree.branches or (tree.prompt,)
         spans = group.branches or (group.prompt,)
-        members.append(len(spans))
-        for name, given in tree.labels.items():
-            if len(given) != len(spans):
-                raise ValueError(f"label {name} has {len(given)} values for {len(spans)} sequences")
-            labels.setdefault(name, []).extend(given)
         if tree.branches and tree.prompt.trained.any():
             raise ValueError("the prompt of a tree with branches cannot be trained")
         for node, (start, end) in zip(leaves, spans, strict=True):
@@ -186,13 +177,14 @@ def collate(trees: Sequence[Tree]) -> Packed:
                 columns.setdefault(name, []).append(values)
             last.append(end - 1)
             sequence_weight.append(tree.weight)
+    members = [tree.sequences for tree in trees]
+    pairs = _pairs(trees)
     weights: dict[Unit, Tensor] = {
         "token": torch.from_numpy(np.concatenate(token_weight)),
         "sequence": torch.tensor(sequence_weight),
         "pair": torch.tensor([p.weight for p in pairs], dtype=torch.float32),
         "group": torch.tensor([t.weight for t in trees]),
     }
-    told = {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()}
     return Packed(
         ids=torch.from_numpy(np.concatenate(ids)),
         positions=layout.positions,
@@ -207,10 +199,31 @@ def collate(trees: Sequence[Tree]) -> Packed:
         rejected=torch.tensor([p.rejected for p in pairs], dtype=torch.long),
         strength=torch.tensor([p.strength for p in pairs], dtype=torch.float32),
         probability=torch.tensor([p.probability for p in pairs], dtype=torch.float32),
-        columns=told
+        columns=_labels(trees)
         | {name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
         weights=weights,
     )
+
+
+def _pairs(trees: Sequence[Tree]) -> list[Pair]:
+    """The pairs of all trees, their sequences numbered through, weighed by their trees."""
+    first = np.cumsum([0, *(tree.sequences for tree in trees)]).tolist()
+    return [
+        replace(p, chosen=start + p.chosen, rejected=start + p.rejected, weight=p.weight * tree.weight)
+        for start, tree in zip(first, trees, strict=False)
+        for p in tree.pairs
+    ]
+
+
+def _labels(trees: Sequence[Tree]) -> dict[str, Tensor]:
+    """The labels of all trees, one value a sequence."""
+    labels: dict[str, list[float]] = {}
+    for tree in trees:
+        for name, given in tree.labels.items():
+            if len(given) != tree.sequences:
+                raise ValueError(f"label {name} has {len(given)} values for {tree.sequences} sequences")
+            labels.setdefault(name, []).extend(given)
+    return {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()}
 
 
 def microbatches(trees: Sequence[Tree], token_budget: int) -> list[Packed]:

@@ -11,7 +11,6 @@ from heedful import settings
 from heedful.data.store import wild
 from heedful.data.store.records import Where
 from heedful.data.store.store import Store
-from heedful.errors import UserError
 from heedful.people import backup, exports, imports, standing
 from heedful.people.labels import Aggregate
 from heedful.people.printed import printed
@@ -207,14 +206,10 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], str]]] = {
     "restore": (Restore, _restore),
     "pause": (Pause, _pause),
     "resume": (Resume, _resume),
-    "forget-annotator": (Forget, _forget),
+    "forget": (Forget, _forget),
 }
 
 
 def find(first: str) -> str | None:
     """The verb that a first word is; None if it is a recipe."""
-    if first in VERBS:
-        return first
-    if first.replace("_", "-") in VERBS:
-        raise UserError(f"there is no verb '{first}': write {first.replace('_', '-')}")
-    return None
+    return first if first in VERBS else None

@@ -62,7 +62,7 @@ def test_people_are_paused_resumed_and_forgotten(heedful: Heedful, where: Path) 
     )
     heedful("feedback", "resume", f"store={where}", "name=ada")
     assert "paused" not in heedful("feedback", "annotators", f"store={where}").out
-    heedful("feedback", "forget-annotator", f"store={where}", "name=ada")
+    heedful("feedback", "forget", f"store={where}", "name=ada")
     assert "ada" not in heedful("feedback", "annotators", f"store={where}", "json=true").out
 
 
@@ -79,7 +79,7 @@ def test_people_are_paused_resumed_and_forgotten(heedful: Heedful, where: Path) 
         ("restore store=new.db path=none", r"There is no backup none"),
         ("pause store=STORE name=ada", r"Say why"),
         ("resume store=STORE name=zoe", r"There is no annotator 'zoe'"),
-        ("forget_annotator store=STORE name=ada", r"write forget-annotator"),
+        ("forget store=STORE name=zoe", r"There is no annotator 'zoe'"),
         ("stats store=STORE resample=3", r"no setting 'resample'.*resamples"),
     ],
 )

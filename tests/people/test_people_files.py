@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 from people_kit import choose, claimed, opened, work_off
+from sqlalchemy import select
 
 from heedful.data import formats
-from heedful.data.store import Annotator, Store
+from heedful.data.store import Annotator, Store, account_tables
+from heedful.data.store.accounts import Accounts
 from heedful.errors import UserError
 from heedful.people import BatchSettings, NewTask, Queue, Reply
 from heedful.people.backup import FORGOTTEN, backup, check, forget_annotator, restore
@@ -296,3 +298,15 @@ def test_an_imported_ranking_may_be_partial(store: Store) -> None:
     store.submit_many([Ranking("p0", "ada", (("p0a0",), ("p0a1",)))], complete=False)
     assert len(list(store.rankings())) == 1
     assert isinstance(StepLabels("p0", "p0a0", "ada", ("a",), (1,), "solution"), StepLabels)
+
+
+def test_who_is_forgotten_cannot_sign_in_any_more(store: Store) -> None:
+    accounts = Accounts(store)
+    accounts.accept(accounts.invite("annotator", made_by="ada"), "zoe", "hash", "en")
+    session = accounts.enter("zoe")
+    forget_annotator(store, "zoe")
+    assert accounts.find("zoe") is None
+    assert accounts.session(session) is None
+    with store.reading() as connection:
+        rows = connection.execute(select(account_tables.invitations.c.used_by)).scalars().all()
+    assert [name.startswith("forgotten ") for name in rows] == [True]

@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, insert, inspect, select, text, update
 
 from heedful.data import atomic
-from heedful.data.store import schema
+from heedful.data.store import account_tables, schema
 from heedful.data.store.store import Store
 from heedful.data.store.tables import EVERY
 from heedful.errors import UserError
@@ -122,7 +122,7 @@ def _remove(path: Path) -> None:
 
 
 def forget_annotator(store: Store, name: str) -> str:
-    """Replace an annotator's name by a random one everywhere, empty their comments, and return the new name.
+    """Replace an annotator's name by a random one everywhere, empty their comments, close their account; the new name.
 
     What they judged stays, without them: it is in what was learnt. This is the one change that the journal knows; the
     triggers that forbid any other are back when the transaction ends. Earlier backups and exports still hold the
@@ -139,7 +139,20 @@ def forget_annotator(store: Store, name: str) -> str:
         with _unguarded(connection):
             _rename(connection, name, alias)
         connection.execute(delete(schema.annotators).where(schema.annotators.c.name == name))
+        _close_account(connection, name, alias)
     return alias
+
+
+def _close_account(connection: Connection, name: str, alias: str) -> None:
+    """Remove the person's account in the studio, where there is one: nobody can sign in with it any more."""
+    known = inspect(connection)
+    if not known.has_table(account_tables.accounts.name):
+        return
+    for table, column in ((account_tables.accounts, "name"), (account_tables.sessions, "account")):
+        connection.execute(delete(table).where(table.c[column] == name))
+    for column in ("used_by", "made_by"):
+        made = account_tables.invitations
+        connection.execute(update(made).where(made.c[column] == name).values({column: alias}))
 
 
 def _rename(connection: Connection, name: str, alias: str) -> None:

@@ -27,7 +27,7 @@ from heedful.people.queue import Queue
 from heedful.people.records import BatchSettings, Progress, Stop
 from heedful.stats.qualify import qualify
 from heedful.tasks.people import FunctionAnnotator, gold_items
-from heedful.types import Answer, Comparison, Prompt
+from heedful.types import Answer, Comparison, Preference, Prompt
 
 
 class Studio(BaseModel):
@@ -122,7 +122,7 @@ def _from_chat(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
             raise UserError(
                 "the accepted judgements compare no answers, so no preference follows from them: rate on, and compare"
             )
-        formats.write_preferences(stage.folder / "preferences.jsonl", chosen)
+        _learnt_from(stage, chosen)
     counts = Counter(event.kind for event in events)
     return stage.finish(
         prompts=len({event.prompt_id for event in events}),
@@ -162,10 +162,7 @@ def _from_people(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
         answers = {name for event in events for name in labels.judged_answers(event)}
     if not chosen:
         raise UserError("people found nothing better than anything else, so there is nothing to learn from")
-    pairs = stage.folder / "preferences.jsonl"
-    formats.write_preferences(pairs, chosen)
-    # What a reward model learns from are the aggregated labels, too.
-    verdicts.write_verdicts(stage.folder / "verdicts.jsonl", verdicts.read_verdicts(pairs))
+    _learnt_from(stage, chosen)
     counts = Counter(event.kind for event in events)
     return stage.finish(
         prompts=progress.tasks,
@@ -179,6 +176,13 @@ def _from_people(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
         batch=batch,
         stopped=progress.reason,
     )
+
+
+def _learnt_from(stage: Stage, chosen: Sequence[Preference]) -> None:
+    """Write the aggregated labels, as pairs and as the verdicts that a reward model reads."""
+    pairs = stage.folder / "preferences.jsonl"
+    formats.write_preferences(pairs, chosen)
+    verdicts.write_verdicts(stage.folder / "verdicts.jsonl", verdicts.read_verdicts(pairs))
 
 
 def batch_id(config: FeedbackConfig, stage: Stage) -> str:

@@ -22,6 +22,7 @@ from heedful.types import Message, Prompt
 from serve import live
 
 PROMPTS = [Prompt(f"p{i}", (Message("user", t),)) for i, t in enumerate(("the cat", "the mat", "sat on"))]
+STEPS = 60  # enough for the server to be killed in the middle, however fast the machine is
 TEXTS = [["a", "on the mat"], ["the end", "x"], ["", "猫"]]
 
 
@@ -83,7 +84,7 @@ def learner(folder: Path, policy: str, reward: str, start: str, shared: Path) ->
         f"sampler={policy}/v1#policy",
         f"publish={shared}",
         f"output={folder / 'rl'}",
-        *("iterations=6", "prompts_per_step=3", "num_generations=4", "max_completion_length=8"),
+        *(f"iterations={STEPS}", "prompts_per_step=3", "num_generations=4", "max_completion_length=8"),
         *("num_ppo_epochs=1", "num_mini_batches=1", "advantage=group", "kl_target=null"),
     ]
     command = [sys.executable, "-m", "heedful", "rl", "local", *words]
@@ -114,7 +115,7 @@ def test_a_reward_server_that_is_away_for_ten_seconds_costs_time_and_no_step(
         with live.process(tmp_path, f"reward={models['judge']}", port=port):
             assert learning.wait(300) == 0, (tmp_path / "rl.log").read_text()
     rows = metrics(tmp_path / "rl")
-    assert [r["step"] for r in rows] == list(range(6))
+    assert [r["step"] for r in rows] == list(range(STEPS))
     # Answers came from the weights of each step: else their log-probs would not be a fresh forward's.
     assert all(r["sampling/logp_gap"] < 1e-4 for r in rows)
-    assert len({r["reward"] for r in rows}) == 6
+    assert len({r["reward"] for r in rows}) > STEPS // 2

@@ -111,13 +111,8 @@ def line(result: dict[str, Any]) -> str:
     learnt = f"{result['pairs']} pairs" if result["pairs"] else f"{result['answers']} answers"
     found = f"{result['loss']}: {learnt}, held-out accuracy {result['heldout_accuracy']:.3f}"
     if "chosen_drift" in result:
-        found += f", log-prob of chosen answers {drift:+.1f} nats"
-    if drift < -FELL:
-        found += (
-            " - it FELL: probability goes to answers that nobody chose; loss=dpo_nll holds it up, or lower "
-            "learning_rate"
-        )
-    return found
+        found += f", chosen log-prob {drift:+.1f} nats"
+    return found + (" (it FELL: see docs/prefer.md)" if drift < -FELL else "")
 
 
 def referred(

@@ -10,19 +10,21 @@ questions, half of which the passage does not answer:
 2. hallucination: fine-tuning on answers that the passage tells and silence elsewhere, against fine-tuning on the true
    answer everywhere, which the policy cannot know where the passage is silent.
 
-Writes benchmarks/honesty.json and prints Markdown.
+Writes benchmarks/honesty.json, and does not do again what is there; prints Markdown and draws the plot.
 """
 
 import argparse
-import json
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from tables import Cells, over_prompts, rows, save_picture, seed_of, shown
 
 from heedful import world
+from heedful.engine import process
 from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
 from heedful.engine.dialogues import conversations
 from heedful.engine.fit import fit
@@ -31,11 +33,12 @@ from heedful.engine.policy import Policy
 from heedful.engine.sampling import Sampling
 from heedful.engine.train import batches
 from heedful.losses import next_token, ppo_clip
+from heedful.report.style import COLOURS, picture
 from heedful.stats import intervals
 from heedful.tasks import honesty
 from heedful.types import Conversation, Message, Prompt
 
-RESULTS = Path(__file__).with_suffix(".json")
+TEACHERS = {"silent where untold": False, "true everywhere": True}
 BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.8), (0.8, 1.01))
 HOW = Sampling(32, 1.0)
 
@@ -74,44 +77,30 @@ def rewarded(
 
 
 def boundary(start: str, name: str, iterations: int, test: int, seed: int) -> dict[str, Any]:
-    """Train on one table; the share of silence before and after, by how often the policy was right before."""
+    """Train on one table; of every test question how often the policy was right before, and silent before and after."""
     table = honesty.table(name)
     policy = Policy.load(start)
     known, asked = questions(400, "train", seed, policy), questions(test, "test", seed, policy)
     before = outcomes(policy, asked, 8, seed)
-    for _ in fit(
-        policy.model,
-        rewarded(policy, known, table, iterations, seed),
-        ppo_clip,
-        Optimizer(policy.model, learning_rate=3e-4),
-    ):
+    steps = rewarded(policy, known, table, iterations, seed)
+    for _ in fit(policy.model, steps, ppo_clip, Optimizer(policy.model, learning_rate=3e-4)):
         pass
     after = outcomes(policy, asked, 4, seed + 1)
-    right = np.asarray([np.mean([o.endswith("correct") for o in row]) for row in before])
-    silent = np.asarray([np.mean([o == "uninformative" for o in row]) for row in after])
-    was_silent = np.asarray([np.mean([o == "uninformative" for o in row]) for row in before])
-    hedged = [float(o.startswith("hedged")) for row in after for o in row]
-    rows = []
-    for low, high in BINS:
-        inside = (right >= low) & (right < high)
-        if inside.any():
-            found = intervals.mean_interval(silent[inside].tolist())
-            rows.append(
-                {
-                    "right_before": [low, min(high, 1.0)],
-                    "questions": int(inside.sum()),
-                    "silent_before": float(was_silent[inside].mean()),
-                    "silent": {"value": found.value, "low": found.low, "high": found.high},
-                }
-            )
     return {
-        "answer_above": table.answer_above,
-        "hedge_between": table.hedge_between,
-        "bins": rows,
+        "right_before": shares(before, "correct"),
+        "silent_before": shares(before, "uninformative"),
+        "silent": shares(after, "uninformative"),
+        "right": shares(after, "correct"),
+        "hedged": mean([float(o.startswith("hedged")) for row in after for o in row]),
         "reward_before": mean([table.of(o) for row in before for o in row]),
         "reward": mean([table.of(o) for row in after for o in row]),
-        "hedged": mean(hedged),
+        "told": [float(p.task == "question") for p in asked],
     }
+
+
+def shares(found: Sequence[Sequence[str]], what: str) -> list[float]:
+    """Of each question's answers the share with this outcome, hedged or not."""
+    return [float(np.mean([o.endswith(what) for o in row])) for row in found]
 
 
 def mean(values: Sequence[float]) -> dict[str, Any]:
@@ -163,33 +152,81 @@ def measured(policy: Policy, test: int, seed: int) -> dict[str, Any]:
     }
 
 
-def shown(value: dict[str, Any]) -> str:
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+def boundaries(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """Silence by how often the policy was right before, over the questions of all runs."""
+    heads = ["table", "right before", "questions", "silent before", "silent after", "the table asks for"]
+    lines = []
+    for name, table in honesty.TABLES.items():
+        found = cells.having(f"boundary {name}", runs)
+        if not found:
+            continue
+        right, before, after = (
+            np.concatenate([c[key] for c in found]) for key in ("right_before", "silent_before", "silent")
+        )
+        for low, high in BINS:
+            inside = (right >= low) & (right < high)
+            if inside.any():
+                wanted = table.best(float(right[inside].mean()))
+                cell = [name, f"{low:.2f} to {min(high, 1):.2f}", str(int(inside.sum()))]
+                lines.append([*cell, *(shown(mean(x[inside].tolist())) for x in (before, after)), wanted])
+    yield from rows(heads, lines)
 
 
-def markdown(cells: dict[str, Any]) -> str:
-    lines = [
-        "| table | right before | questions | silent before | silent after | the table asks to answer above |"
+def earnings(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """What each table paid before and after."""
+    heads = [
+        "table",
+        "answer plainly above",
+        "hedge between",
+        "reward before",
+        "after",
+        "right after",
+        "hedged",
     ]
-    lines.append("|---|---|---|---|---|---|")
-    for name in honesty.TABLES:
-        for row in cells.get(f"boundary {name}", {}).get("bins", []):
-            low, high = row["right_before"]
-            ask = cells[f"boundary {name}"]["answer_above"]
-            lines.append(
-                f"| {name} | {low:.2f} to {high:.2f} | {row['questions']} | {row['silent_before']:.3f} | "
-                f"{shown(row['silent'])} | {ask:.2f} |"
-            )
-    teachers = [n for n in ("start", "silent where untold", "true everywhere") if n in cells]
-    if teachers:
-        lines += [
-            "",
-            "| held-out questions | " + " | ".join(teachers) + " |",
-            "|---|" + "---|" * len(teachers),
-        ]
-        for what in cells[teachers[0]]:
-            lines.append(f"| {what} | " + " | ".join(shown(cells[n][what]) for n in teachers) + " |")
-    return "\n".join(lines)
+    lines = []
+    for name, table in honesty.TABLES.items():
+        found = cells.having(f"boundary {name}", runs)
+        hedge = table.hedge_between
+        line = [name, f"{table.answer_above:.2f}", f"{hedge[0]:.2f} and {hedge[1]:.2f}" if hedge else "never"]
+        line += [shown(over_prompts([c[key] for c in found])) for key in ("reward_before", "reward")]
+        line += [shown(over_prompts([mean(c["right"]) for c in found]))]
+        lines.append([*line, shown(over_prompts([c["hedged"] for c in found]))])
+    yield from rows(heads, lines)
+
+
+def teachers(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """What fine-tuning on each teacher made of held-out questions."""
+    names = [n for n in ("start", *TEACHERS) if cells.having(n, runs)]
+    found = {n: cells.having(n, runs) for n in names}
+    lines = [
+        [what, *(shown(over_prompts([c[what] for c in found[n]])) for n in names)]
+        for what in found[names[0]][0]
+        if ": " in what
+    ]
+    yield from rows(["held-out questions", *names], lines)
+
+
+def plot(cells: Cells, runs: Sequence[str]) -> None:
+    """Silence before and after against how often the policy was right, with the threshold that each table sets."""
+    roles = dict(zip(honesty.TABLES, ("rl", "prefer"), strict=True))
+
+    def draw(axes: Axes) -> None:
+        for name, role in roles.items():
+            found = cells.having(f"boundary {name}", runs)
+            right, after = (np.concatenate([c[key] for c in found]) for key in ("right_before", "silent"))
+            kept = [(right >= low) & (right < high) for low, high in BINS]
+            points = [(right[k].mean(), mean(after[k].tolist())) for k in kept if k.any()]
+            x, y = [p[0] for p in points], [p[1]["value"] for p in points]
+            half = [(p[1]["high"] or p[1]["value"]) - p[1]["value"] for p in points]
+            axes.errorbar(x, y, half, marker="o", color=COLOURS[role], markersize=4, linewidth=1.4)
+            axes.axvline(honesty.TABLES[name].answer_above, color=COLOURS[role], dashes=(2, 2), linewidth=1)
+            axes.annotate(f" {name}", (x[-1], y[-1]), color=COLOURS[role])
+        axes.set_xlabel("right before, share of answers")
+        axes.set_title("silent after", loc="left", fontsize=11)
+        axes.margins(x=0.15)
+
+    alt = "Share of silence after training against how often the policy was right before, by reward table"
+    save_picture("honesty", picture("honesty", 240, draw, alt))
 
 
 def main() -> None:
@@ -199,27 +236,26 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--test", type=int, default=80)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
+    process.prepare()
+    cells = Cells(args.out)
     for run in args.runs:
-        start = str(run / "sft" / "model")
-        seed = int(json.loads((run / "run.json").read_text())["config"].get("seed", 0))
-        cells = results.setdefault(run.name, {})
-        cells["how"] = {"commit": commit, "iterations": args.iterations, "test": args.test, "seed": seed}
-        cells["start"] = measured(Policy.load(start), args.test, seed)
-        for name, all_true in (("silent where untold", False), ("true everywhere", True)):
-            cells[name] = hallucination(start, args.test, seed, all_true=all_true)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{run.name} {name}", flush=True)
+        start, seed = str(run / "sft" / "model"), seed_of(run)
+        ways: dict[str, Callable[[], dict[str, Any]]] = {
+            "start": lambda start=start, seed=seed: measured(Policy.load(start), args.test, seed)
+        }
+        for name, truth in TEACHERS.items():
+            ways[name] = partial(hallucination, start, args.test, seed, all_true=truth)
         for name in honesty.TABLES:
-            cells[f"boundary {name}"] = boundary(start, name, args.iterations, args.test, seed)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{run.name} boundary {name}", flush=True)
-    for name, cells in results.items():
-        print(f"\n{name}\n\n{markdown(cells)}")
+            ways[f"boundary {name}"] = partial(boundary, start, name, args.iterations, args.test, seed)
+        done = cells.read().get(run.name, {})
+        for name, way in ways.items():
+            if name not in done:
+                cells.put(run.name, name, {**way(), "iterations": args.iterations, "test": args.test})
+    runs = list(cells.read())
+    print("\n".join([*boundaries(cells, runs), "", *earnings(cells, runs), "", *teachers(cells, runs)]))
+    plot(cells, runs)
 
 
 if __name__ == "__main__":

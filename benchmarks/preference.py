@@ -1,26 +1,25 @@
 """Alignment without reinforcement learning, method beside method: the same data, the same start, one table.
 
-    python benchmarks/preference.py RUN [RUN ...] [--prompts 240] [--test 200] [--only dpo,c_rlft] [--rl]
-    python benchmarks/preference.py --model DIR --data PAIRS [--prompts 200]
-    python benchmarks/preference.py --show
+    python benchmarks/preference.py RUN [RUN ...] [--prompts 240] [--test 200] [--only dpo,c_rlft] [--out FILE]
+    python benchmarks/preference.py --model DIR --data PAIRS [--prompts 200] [--seed 1]
+    python benchmarks/preference.py --out FILE
 
-RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed;
-`--rl` also measures the policy in its `round-1/rl`. Every method sees the judgements of the same prompts once and is
-measured on the same test prompts by the world's gold judge, one answer a prompt at temperature 1, against the SFT
-policy that it started from. With `--model` and `--data` every loss learns from real pairs, and what they themselves
-can tell is measured: accuracy and drift on held-out prompts. Seconds are the processor's. Writes
-benchmarks/preference.json, a cell a method and run, and prints Markdown.
+RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed.
+Every method sees the judgements of the same prompts once and is measured on the same test prompts by the world's gold
+judge, one answer a prompt at temperature 1, against the SFT policy that it started from; `ppo` samples as many answers
+as were judged. With `--model` and `--data` every loss learns from real pairs, and what they themselves can tell is
+measured: accuracy and drift on held-out prompts. Seconds are the processor's. Writes a cell a method and run, and does
+not do again what is there; without runs it prints the table: means over runs with 95 % intervals over their prompts.
 """
 
 import argparse
-import json
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from tables import Cells, over_prompts, over_seeds, rows, seed_of, shown
 
 from heedful.data import conditions, files, formats
 from heedful.data.rows import messages_row
@@ -28,11 +27,9 @@ from heedful.engine import process
 from heedful.engine.policy import Policy
 from heedful.engine.sampling import Sampling
 from heedful.losses import find
-from heedful.stages import evaluate, prefer, sft
+from heedful.stages import evaluate, prefer, reward, rl, sft
 from heedful.tasks import judge
 
-RESULTS = Path(__file__).with_suffix(".json")
-FIGURES = ("win_rate", "heldout_accuracy", "kl", "chosen_drift", "length", "distinct", "seconds", "memory")
 CONDITIONS = ("prefix", "points", "reward_tokens", "hindsight", "c_rlft")
 TOKENS = 2048
 MORE: dict[str, dict[str, Any]] = {
@@ -44,10 +41,11 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """What is run: every loss by its name, variants, and SFT with and without conditions."""
+    """What is run: every loss by its name, variants, SFT with and without conditions, and PPO."""
     losses = {name: {"loss": name, **MORE.get(name, {})} for name in find.names() if name != "soft_dpo"}
     variants = {name: values for name, values in MORE.items() if "loss" in values}
-    return losses | variants | {"sft": {"condition": "none"}} | {c: {"condition": c} for c in CONDITIONS}
+    conditioned = {c: {"condition": c} for c in CONDITIONS}
+    return losses | variants | {"sft": {"condition": "none"}} | conditioned | {"ppo": {}}
 
 
 def subset(run: Path, prompts: int, folder: Path) -> Path:
@@ -81,24 +79,62 @@ def best_answers(data: Path, path: Path) -> Path:
 
 
 def train(
-    name: str, values: dict[str, Any], start: str, data: Path, folder: Path, seed: int
+    name: str,
+    values: dict[str, Any],
+    start: str,
+    data: Path,
+    folder: Path,
+    seed: int,
+    run: Path | None = None,
 ) -> dict[str, Any]:
     """One method; what its stage found, with seconds and bytes."""
     process.forget_peak_memory()
     began = time.process_time()
-    shared = {
-        "model": start,
-        "output": folder / name.replace(", ", "-"),
-        "tokens_per_step": TOKENS,
-        "seed": seed,
-    }
+    shared = {"model": start, "output": place(folder, name), "seed": seed, "resume": False}
+    if name == "ppo" and run is not None:
+        return {**by_ppo(run, shared, data), **spent(began)}
+    shared["tokens_per_step"] = TOKENS
     if "condition" in values:
         given = best_answers(data, folder / "best.jsonl") if values["condition"] == "none" else data
         result = sft.main(sft.SftConfig(**{**shared, "data": given, "learning_rate": 3e-4, **values}))
     else:
         result = prefer.main(prefer.PreferConfig(**{**shared, "data": data, "learning_rate": 3e-4, **values}))
-    result["seconds"] = time.process_time() - began
-    return {**result, "memory": process.peak_memory_bytes() / 2**20}
+    return {**result, **spent(began)}
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where a method's stage writes."""
+    return folder / name.replace(", ", "-")
+
+
+def spent(began: float) -> dict[str, float]:
+    """The processor's seconds since, and the most memory in MiB."""
+    return {
+        "seconds": time.process_time() - began,
+        "memory": process.peak_memory_bytes() / 2**20,
+    }
+
+
+def by_ppo(run: Path, shared: dict[str, Any], data: Path) -> dict[str, Any]:
+    """A reward model from the same judgements, then PPO with the demo's penalty: four answers to each prompt."""
+    place = shared["output"]
+    how = {"head": "likelihood", "epochs": 2, "learning_rate": 1e-3, "weight_decay": 1.0}
+    values = {**shared, "output": place / "reward", "data": data, "tokens_per_step": TOKENS, **how}
+    found = reward.main(reward.RewardConfig(**values))
+    asked = len({p.messages for p in formats.read_preferences(data)})
+    how = {
+        "algorithm": "ppo_clip",
+        "num_ppo_epochs": 1,
+        "kl_coef": 0.05,
+        "kl_target": 5.0,
+        "kl_horizon": 2000,
+    }
+    more = {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": 48}
+    prompts = run / "world" / "prompts.jsonl"
+    rl.main(
+        rl.RlConfig(**{**shared, **how, **more, "reward": place / "reward" / "model", "prompts": prompts})
+    )
+    return {"heldout_accuracy": found["heldout_accuracy"]}
 
 
 class Field:
@@ -128,40 +164,42 @@ class Field:
         return {name.replace("win_rate/judge/total", "win_rate"): value for name, value in found.items()}
 
 
-def measure(args: argparse.Namespace, run: Path, put: Callable[[str, dict[str, Any]], None]) -> None:
-    """Every method on one run."""
-    start = str(run / "sft" / "model")
-    seed = int(json.loads((run / "run.json").read_text())["config"].get("seed", 0))
+def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
+    """Every method on one run that is not there yet."""
+    start, seed = str(run / "sft" / "model"), seed_of(run)
     folder = args.work / run.name
     folder.mkdir(parents=True, exist_ok=True)
     data = subset(run, args.prompts, folder)
     field = Field(start, run, args.test, seed)
-    put("start", {name: field_mean(values) for name, values in field.baseline.items()})
-    if args.rl:
-        put("rl", field.figures(run / "round-1" / "rl" / "model"))
-    known = methods()
+    how = {"prompts": args.prompts, "test": args.test}
+    known, done = methods(), cells.read().get(run.name, {})
+    if "start" not in done:
+        means = {name: evaluate.mean(values) for name, values in field.baseline.items()}
+        cells.put(run.name, "start", {**means, **how})
     for name in args.only or known:
-        values = known[name]
-        result = train(name, values, start, data, folder, seed)
-        model = folder / name.replace(", ", "-") / "model"
-        cell = {**{k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}}
+        if name in done:
+            continue
+        result = train(name, known[name], start, data, folder, seed, run)
+        model = place(folder, name) / "model"
+        cell = {k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}
         cell |= field.figures(model)
-        if "condition" in values and values["condition"] != "none":
+        if name in CONDITIONS:
             cell["asked"] = curve(field, model)
-        put(name, cell)
+        cells.put(run.name, name, {**cell, **how})
 
 
-def real(args: argparse.Namespace, put: Callable[[str, dict[str, Any]], None]) -> None:
+def real(args: argparse.Namespace, cells: Cells) -> None:
     """Every loss on a model and pairs of the user's."""
-    folder = args.work / Path(args.model).name
+    name = f"{Path(args.model).name} on {args.data.name}, seed {args.seed}"
+    folder = args.work / name.replace(" ", "-").replace(",", "")
     folder.mkdir(parents=True, exist_ok=True)
-    given = formats.read_preferences(args.data, limit=args.prompts)
-    formats.write_preferences(folder / "preferences.jsonl", given)
-    known = methods()
-    for name in args.only or known:
-        if "condition" not in known[name]:
-            values = {**known[name], "max_length": 512, "heldout_ratio": 0.2}
-            put(name, train(name, values, args.model, folder / "preferences.jsonl", folder, args.seed))
+    data = folder / "preferences.jsonl"
+    formats.write_preferences(data, formats.read_preferences(args.data, limit=args.prompts))
+    known, done = methods(), cells.read().get(name, {})
+    for method in args.only or known:
+        if "loss" in known[method] and method not in done:
+            values = {**known[method], "max_length": 512, "heldout_ratio": 0.2}
+            cells.put(name, method, train(method, values, args.model, data, folder, args.seed))
 
 
 def curve(field: Field, model: Path) -> list[dict[str, Any]]:
@@ -172,36 +210,45 @@ def curve(field: Field, model: Path) -> list[dict[str, Any]]:
     return [{name: found[name] for name in wanted} for found in asked]
 
 
-def field_mean(values: list[float]) -> dict[str, Any]:
-    return evaluate.mean(values)
+def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """A row a method: means over the runs."""
+    heads = ["method", "win rate against the start", "each seed", "held-out accuracy", "KL, nats"]
+    heads += ["drift of chosen log-prob, nats", "length", "distinct", "CPU s", "MiB"]
+    lines = []
+    for name in ("start", *methods()):
+        found = cells.having(name, runs)
+        if not found:
+            continue
+        rates = [c["win_rate"]["value"] for c in found if "win_rate" in c]
+        line = [name, shown(over_prompts([c.get("win_rate") for c in found]))]
+        line.append(" / ".join(f"{rate:.3f}" for rate in rates) or "-")
+        for key in ("heldout_accuracy", "kl", "chosen_drift", "length", "distinct", "seconds", "memory"):
+            values = [c[key] for c in found if c.get(key) is not None]
+            form = {"length": "{:.1f}", "seconds": "{:.1f}", "memory": "{:.0f}", "kl": "{:.2f}"}.get(
+                key, "{:.3f}"
+            )
+            if not values:
+                line.append("-")
+            elif isinstance(values[0], dict):
+                line.append(shown(over_prompts(values), form))
+            elif key in ("seconds", "memory"):
+                line.append(form.format(float(np.mean(values))))
+            else:
+                line.append(shown(over_seeds(values), form))
+        lines.append(line)
+    yield from rows(heads, lines)
 
 
-def shown(value: Any) -> str:
-    """A figure with its interval, or what it is without one."""
-    if value is None:
-        return "-"
-    if not isinstance(value, dict):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
-    if value["value"] is None:
-        return "-"
-    if value.get("low") is None:
-        return f"{value['value']:.3f}"
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-
-
-def markdown(cells: dict[str, dict[str, Any]]) -> str:
-    """The table of one run, and the curves of what was asked for."""
-    lines = ["| method | " + " | ".join(FIGURES) + " |", "|---|" + "---|" * len(FIGURES)]
-    for name in ("start", "rl", *methods()):
-        cell = cells.get(name)
-        row = [shown(cell.get(f)) for f in FIGURES] if cell else ["not measured", *[""] * (len(FIGURES) - 1)]
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
+def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """What comes of asking for each quality."""
+    heads = ["condition", "asked for", "total", "helpful", "honest", "harmless", "length"]
+    lines = []
     for name in CONDITIONS:
-        for level, row in enumerate(cells.get(name, {}).get("asked", []), 1):
-            if level == 1:
-                lines += ["", f"| {name}: asked for | " + " | ".join(row) + " |", "|---|" + "---|" * len(row)]
-            lines.append(f"| {level} | " + " | ".join(shown(v) for v in row.values()) + " |")
-    return "\n".join(lines)
+        found = [c["asked"] for c in cells.having(name, runs)]
+        for level in range(len(found[0]) if found else 0):
+            each = [shown(over_prompts([c[level][key] for c in found])) for key in found[0][level]]
+            lines.append([name, str(level + 1), *each])
+    yield from rows(heads, lines)
 
 
 def main() -> None:
@@ -213,34 +260,23 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/preference"))
-    parser.add_argument("--rl", action="store_true")
     parser.add_argument("--model", default="")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    how = {"commit": commit, "prompts": args.prompts, "test": args.test, "threads": torch.get_num_threads()}
-
-    def putter(run: str) -> Callable[[str, dict[str, Any]], None]:
-        cells = results.setdefault(run, {})
-
-        def put(name: str, cell: dict[str, Any]) -> None:
-            cells[name] = {**cell, **how, "at": time.strftime("%Y-%m-%d")}
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{run} {name}: win rate {shown(cell.get('win_rate'))}", flush=True)
-
-        return put
-
+    process.prepare()
+    cells = Cells(args.out)
     for run in args.runs:
-        measure(args, run, putter(run.name))
+        measure(args, run, cells)
     if args.model:
-        real(args, putter(f"{Path(args.model).name} on {args.data.name}, seed {args.seed}"))
-    for name, cells in results.items():
-        print(f"\n{name}\n\n{markdown(cells)}")
+        real(args, cells)
+    known = cells.read()
+    demos = [run for run in known if "start" in known[run]]
+    print("\n".join([*table(cells, demos), "", *curves(cells, demos)]))
+    real_runs = [run for run in known if run not in demos]
+    for data in dict.fromkeys(run.rpartition(", seed")[0] for run in real_runs):
+        print("\n".join(["", data, "", *table(cells, [r for r in real_runs if r.startswith(data)])]))
 
 
 if __name__ == "__main__":

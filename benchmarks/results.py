@@ -11,16 +11,16 @@ import argparse
 import json
 import math
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import commit, over_prompts, over_seeds, rows, shown
 
 from heedful.data.formats import read_preferences, read_prompts, read_texts, write_preferences
-from heedful.engine import process
+from heedful.engine import judges, process
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.dialogues import documents
 from heedful.engine.policy import Policy
@@ -31,8 +31,6 @@ from heedful.engine.score import sequence_columns
 from heedful.engine.train import means
 from heedful.losses.supervised import next_token
 from heedful.stages import best_of, evaluate, prefer, rl
-from heedful.stats import intervals
-from heedful.tasks.judge import find_judge
 
 ITERATIONS, PROMPTS, ANSWERS = 12, 16, 4
 BUDGET = ITERATIONS * PROMPTS * ANSWERS  # answers that a method may sample in training
@@ -61,14 +59,15 @@ class Start:
 
     def __init__(self, run: Path, prompts: int) -> None:
         self.run = run
-        self.seed = int(json.loads((run / "run.json").read_text())["seed"])
+        told = json.loads((run / "run.json").read_text())
+        self.seed = int(told["seed"])
         self.model = str(run / "sft" / "model")
         self.reward_folder = str(run / "round-1" / "reward" / "model")
         self.preferences = run / "round-1" / "feedback" / "preferences.jsonl"
         self.prompts, self.text = run / "world" / "prompts.jsonl", run / "world" / "text.jsonl"
         self.sft = Policy.load(self.model)
         self.reward = RewardModel.load(self.reward_folder)
-        self.judge = find_judge("world")
+        self.judge = judges.find(told.get("gold", "world"))
         self.asked = read_prompts(run / "world" / "test_prompts.jsonl")[:prompts]
         texts = read_texts(run / "world" / "heldout_text.jsonl")[:60]
         self.texts = documents(self.sft.tokenizer, texts, 256)
@@ -191,53 +190,35 @@ def cell(start: Start, method: str, output: Path) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """The commit that this ran at."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return found.stdout.strip() or "unknown"
-
-
-COLUMNS: Sequence[tuple[str, str, Callable[[float], str]]] = (
-    ("beats SFT, gold judge", "win_rate/judge/total", "{:.3f}".format),
-    ("reward", "reward", "{:+.2f}".format),
-    ("KL, nats", "kl", "{:.2f}".format),
-    ("entropy", "entropy", "{:.2f}".format),
-    ("tokens", "length", "{:.1f}".format),
-    ("ends", "stopped", "{:.3f}".format),
+COLUMNS: Sequence[tuple[str, str, str]] = (
+    ("reward", "reward", "{:+.2f}"),
+    ("KL, nats", "kl", "{:.2f}"),
+    ("entropy", "entropy", "{:.2f}"),
+    ("tokens", "length", "{:.1f}"),
+    ("ends", "stopped", "{:.3f}"),
 )
 
 
-def shown(cells: Sequence[dict[str, Any]]) -> str:
-    """The table: means over runs, with 95 % intervals (Student's t over runs where there are several)."""
-    heads = ["method", "runs", *(name for name, *_ in COLUMNS), "text perplexity", "CPU s", "peak GiB"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+def table(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A row a method: means over runs, with 95 % intervals over their prompts."""
+    heads = ["method", "beats SFT, gold judge", "each seed", "over seeds", *(name for name, *_ in COLUMNS)]
+    heads += ["text perplexity", "CPU s", "peak GiB"]
+    lines = []
     for method in ("sft", *METHODS):
         mine = [c for c in cells if c["method"] == method]
         if not mine:
-            lines.append(f"| {method} | missing |" + " |" * (len(heads) - 2))
+            lines.append([method, "not measured", *[""] * (len(heads) - 2)])
             continue
-        row = [method, str(len(mine))]
-        row += [over_runs([c["figures"].get(key) for c in mine], text) for _, key, text in COLUMNS]
-        row.append(over_runs([{"value": c["figures"]["text_perplexity"]} for c in mine], "{:.3f}".format))
-        row.append(f"{np.mean([c['cpu_seconds'] for c in mine]):.0f}")
-        row.append(f"{max(c['peak_memory_bytes'] for c in mine) / 2**30:.2f}")
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
-
-
-def over_runs(figures: Sequence[dict[str, Any] | None], text: Callable[[float], str]) -> str:
-    """A mean over runs with an interval: over the runs, or over the prompts of the only one."""
-    found = [f for f in figures if f is not None]
-    if not found:
-        return "-"
-    if len(found) == 1:
-        value, low, high = (found[0].get(k) for k in ("value", "low", "high"))
-    else:
-        over = intervals.mean_interval([f["value"] for f in found])
-        value, low, high = over.value, over.low, over.high
-    return text(value) + ("" if low is None else f" [{text(low)}, {text(high)}]")
+        rates = [c["figures"].get("win_rate/judge/total") for c in mine]
+        each = [r["value"] for r in rates if r]
+        line = [method, shown(over_prompts(rates)), " / ".join(f"{rate:.3f}" for rate in each) or "-"]
+        line.append(shown(over_seeds(each)).partition(" ")[2] or "-")
+        line += [shown(over_prompts([c["figures"].get(key) for c in mine]), form) for _, key, form in COLUMNS]
+        line.append(shown(over_seeds([c["figures"]["text_perplexity"] for c in mine]), "{:.2f}"))
+        line.append(f"{np.mean([c['cpu_seconds'] for c in mine]):.0f}")
+        line.append(f"{max(c['peak_memory_bytes'] for c in mine) / 2**30:.2f}")
+        lines.append(line)
+    yield from rows(heads, lines)
 
 
 def main() -> None:
@@ -272,7 +253,7 @@ def main() -> None:
             cells.append(found)
             add(path, found)
     (given.output / "table.json").write_text(json.dumps(cells, indent=1) + "\n")
-    print(shown(cells))
+    print("\n".join(table(cells)))
 
 
 def add(path: Path, found: dict[str, Any]) -> None:

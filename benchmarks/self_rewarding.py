@@ -5,20 +5,21 @@
 RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
 people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
 this judge on the same pairs, and of each on half of the prompts; (2) rounds in which the policy answers, judges its
-own answers, and learns from the best against the worst of each prompt. Writes benchmarks/self_rewarding.json.
+own answers, and learns from the best against the worst of each prompt. Writes benchmarks/self_rewarding.json; a run
+that is whole there is not done again.
 """
 
 import argparse
-import json
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from preference import Field, shown
+from preference import Field
+from tables import Cells, over_prompts, rows, seed_of, shown
 
 from heedful.data import formats
+from heedful.engine import process
 from heedful.engine.ai_judge import AiJudge
 from heedful.engine.chooser import ModelChooser
 from heedful.engine.dialogues import conversations
@@ -34,7 +35,6 @@ from heedful.stats import judge_bias
 from heedful.tasks.principles import Principle, Principles
 from heedful.types import Preference, Prompt
 
-RESULTS = Path(__file__).with_suffix(".json")
 # Few words, since the demo's policy reads 256 tokens.
 WORDS = Principles(
     ("A", "B"),
@@ -80,7 +80,7 @@ def learnt(start: str, pairs: Sequence[Preference], folder: Path, name: str, see
     """DPO on pairs; the folder of the policy."""
     path = folder / f"{name}.jsonl"
     formats.write_preferences(path, pairs)
-    values = {"tokens_per_step": 2048, "learning_rate": 3e-4, "seed": seed}
+    values: dict[str, Any] = {"tokens_per_step": 2048, "learning_rate": 3e-4, "seed": seed, "resume": False}
     prefer.main(prefer.PreferConfig(output=folder / name, model=start, data=path, **values))
     return str(folder / name / "model")
 
@@ -100,9 +100,8 @@ def own_pairs(model: str, prompts: Sequence[Prompt], seed: int, turn: int) -> li
     return found
 
 
-def measure(args: argparse.Namespace, run: Path, cells: dict[str, Any], keep: Any) -> None:
-    start = str(run / "sft" / "model")
-    seed = int(json.loads((run / "run.json").read_text())["config"].get("seed", 0))
+def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
+    start, seed = str(run / "sft" / "model"), seed_of(run)
     folder = args.work / run.name
     folder.mkdir(parents=True, exist_ok=True)
     given = formats.read_preferences(run / "round-1" / "feedback" / "preferences.jsonl")
@@ -111,36 +110,43 @@ def measure(args: argparse.Namespace, run: Path, cells: dict[str, Any], keep: An
     pairs = [p for p in given if p.messages in budget]
     # One pair of each other prompt, so that the lessons tell of many prompts.
     others = {p.messages: p for p in given if p.messages not in budget | held}
-    judging = taught_to_judge(start, run, list(others.values())[: args.lessons], seed, folder)
+    lessons = list(others.values())[: args.lessons]
+    judging = taught_to_judge(start, run, lessons, seed, folder)
     unseen = [p for p in given if p.messages in held][:: max(1, len(held) // 20)]
     field = Field(start, run, args.test, seed)
-    keep("judge", against_people(judging, unseen))
+
+    def keep(name: str, model: str, pairs: Sequence[Preference]) -> None:
+        how = {"pairs": len(pairs), "lessons": len(lessons), "prompts": args.prompts, "test": args.test}
+        cells.put(run.name, name, {**how, **against_people(model, unseen), **field.figures(Path(model))})
+
     by_model = relabelled(judging, pairs)
     half = set(order[: args.prompts : 2])
     mixed = [p if p.messages in half else q for p, q in zip(pairs, by_model, strict=True)]
     for name, labels in (("people", pairs), ("model", by_model), ("half and half", mixed)):
         model = learnt(start, labels, folder, f"labels-{name}".replace(" ", "-"), seed)
-        keep(f"labels: {name}", {"pairs": len(labels), **field.figures(Path(model))})
+        keep(f"labels: {name}", model, labels)
     prompts = field.reference.fitting(formats.read_prompts(run / "world" / "prompts.jsonl"), 48)
-    keep("round 0", {**against_people(judging, unseen), **field.figures(Path(judging))})
+    keep("round 0", judging, [])
     model = judging
     for turn in range(1, args.rounds + 1):
         asked = prompts[-turn * args.prompts :][: args.prompts]
         chosen = own_pairs(model, asked, seed, turn)
         model = learnt(model, chosen, folder, f"round-{turn}", seed)
-        keep(
-            f"round {turn}",
-            {"pairs": len(chosen), **against_people(model, unseen), **field.figures(Path(model))},
-        )
+        keep(f"round {turn}", model, chosen)
 
 
-def markdown(cells: dict[str, Any]) -> str:
-    names = ("win_rate", "agreement", "first_shown", "longer", "kl", "length", "stopped")
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for name, cell in cells.items():
-        if name != "how":
-            lines.append(f"| {name} | " + " | ".join(shown(cell.get(n)) for n in names) + " |")
-    return "\n".join(lines)
+def table(cells: Cells, runs: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """A row a policy: means over runs."""
+    figures = ("win_rate", "agreement", "first_shown", "longer", "kl", "length", "stopped")
+    heads = ["", "pairs", "win rate against SFT", "each seed", "agrees with people"]
+    heads += ["finds the first better", "finds the longer better", "KL, nats", "length", "ends"]
+    lines = []
+    for name in names:
+        found = cells.having(name, runs)
+        rates = " / ".join(f"{c['win_rate']['value']:.3f}" for c in found)
+        each = [shown(over_prompts([c.get(f) for c in found])) for f in figures]
+        lines.append([name, f"{np.mean([c['pairs'] for c in found]):.0f}", each[0], rates, *each[1:]])
+    yield from rows(heads, lines)
 
 
 def main() -> None:
@@ -153,24 +159,18 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/self_rewarding"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
+    process.prepare()
+    cells = Cells(args.out)
     for run in args.runs:
-        how = {n: getattr(args, n) for n in ("lessons", "prompts", "test")}
-        cells = results.setdefault(run.name, {})
-        cells["how"] = {"commit": commit, **how}
-
-        def keep(name: str, cell: dict[str, Any], cells: dict[str, Any] = cells) -> None:
-            cells[name] = cell
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(name, shown(cell.get("win_rate")), shown(cell.get("agreement")), flush=True)
-
-        measure(args, run, cells, keep)
-    for name, cells in results.items():
-        print(f"\n{name}\n\n{markdown(cells)}")
+        if f"round {args.rounds}" not in cells.read().get(run.name, {}):
+            measure(args, run, cells)
+    known = cells.read()
+    names = list(dict.fromkeys(name for run in known.values() for name in run))
+    labels = [n for n in names if n.startswith("labels")]
+    rounds = [n for n in names if n not in labels]
+    print("\n".join([*table(cells, list(known), labels), "", *table(cells, list(known), rounds)]))
 
 
 if __name__ == "__main__":

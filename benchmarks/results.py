@@ -47,7 +47,7 @@ RL: dict[str, dict[str, Any]] = {
     },
     "ppo_clip": {"algorithm": "ppo_clip", "num_ppo_epochs": 1},
     "ppo_kl": {"algorithm": "ppo_kl", "num_ppo_epochs": 1},
-    "ppo_ptx": {"algorithm": "ppo_ptx", "num_ppo_epochs": 1, "ptx_coef": 1.0, "ptx_ratio": 0.25},
+    "ppo_ptx": {"algorithm": "ppo_ptx", "num_ppo_epochs": 1, "ptx_coef": 0.05, "ptx_ratio": 0.25},
     "rloo": {"algorithm": "rloo"},
     "grpo": {"algorithm": "grpo", "num_ppo_epochs": 1},
 }

@@ -34,7 +34,6 @@ from heedful.stages import best_of, evaluate, prefer, rl
 
 ITERATIONS, PROMPTS, ANSWERS = 12, 16, 4
 BUDGET = ITERATIONS * PROMPTS * ANSWERS  # answers that a method may sample in training
-LENGTH = 48
 RL: dict[str, dict[str, Any]] = {
     "reinforce": {"algorithm": "reinforce"},
     "a2c": {"algorithm": "a2c"},
@@ -67,15 +66,17 @@ class Start:
         self.prompts, self.text = run / "world" / "prompts.jsonl", run / "world" / "text.jsonl"
         self.sft = Policy.load(self.model)
         self.reward = RewardModel.load(self.reward_folder)
+        self.length = int(told.get("length", 48))
         self.judge = judges.find(told.get("gold", "world"))
-        self.asked = read_prompts(run / "world" / "test_prompts.jsonl")[:prompts]
+        asked = read_prompts(run / "world" / "test_prompts.jsonl")
+        self.asked = self.sft.fitting(asked, self.length)[:prompts]
         texts = read_texts(run / "world" / "heldout_text.jsonl")[:60]
         self.texts = documents(self.sft.tokenizer, texts, 256)
         self.table, _ = self.measured(self.sft, self.sft.model)
 
     def measured(self, sampler: Any, model: Any) -> tuple[dict[str, list[float]], dict[str, Any]]:
         """A value an answer for every measure, and figures of the model as it is."""
-        answered = sampler.answer(self.asked, Sampling(LENGTH), seed=(self.seed, "evaluate"))
+        answered = sampler.answer(self.asked, Sampling(self.length), seed=(self.seed, "evaluate"))
         table = evaluate.measured(self.asked, answered, self.judge, self.reward)
         trees = [Tree(prompt_node(a.prompt), (answer_node(a.samples[0].ids),)) for a in answered]
         table["kl"] = (
@@ -99,7 +100,7 @@ def by_rl(start: Start, folder: Path, settings: dict[str, Any]) -> str:
         "iterations": ITERATIONS,
         "prompts_per_step": PROMPTS,
         "num_generations": ANSWERS,
-        "max_completion_length": LENGTH,
+        "max_completion_length": start.length,
         "kl_coef": 0.05,
         "kl_target": 5.0,
         "kl_horizon": 2000,
@@ -120,7 +121,7 @@ def by_best_of(start: Start, folder: Path, settings: dict[str, Any]) -> str:
     rounds = settings["rounds"]
     values = {
         "prompts_per_round": BUDGET // rounds // settings["num_generations"],
-        "max_completion_length": LENGTH,
+        "max_completion_length": start.length,
         "tokens_per_step": 2048,
         "learning_rate": 3e-4,
         "epochs": 2,

@@ -45,7 +45,7 @@ from heedful.tasks.judge import find_judge
 SIZES = (50, 300, 3000)
 LENGTH = 48
 MEASURED = (2, 4, 8, 12, 18, 25, 32)
-PTX = (0.02, 0.1)
+PTX = (0.05,)
 LAWS: dict[str, Law] = {"best_of_n": "best_of_n", "ppo": "rl"}
 
 
@@ -171,7 +171,7 @@ def measured(field: Field, policy: Policy, scorer: RewardModel) -> dict[str, flo
 def ways(only: Sequence[str]) -> Iterator[tuple[str, int, float]]:
     """What is measured, cheapest first: way, size of the reward model's data, coefficient of pretraining text."""
     every = [("best_of_n", size, 0.0) for size in SIZES]
-    every += [("ppo", size, 0.0) for size in reversed(SIZES)]
+    every += [("ppo", size, 0.0) for size in (SIZES[-1], *SIZES[:-1])]
     every += [("ppo_ptx", SIZES[-1], coefficient) for coefficient in PTX]
     return (way for way in every if way[0] in only)
 
@@ -232,7 +232,7 @@ def law_plot(points: Sequence[dict[str, Any]], found: dict[str, dict[str, Any]],
 
 def text_plot(points: Sequence[dict[str, Any]]) -> None:
     """Perplexity of held-out text against the reward, PPO beside PPO-ptx; a line a run."""
-    roles = {0.0: "prefer", **dict(zip(PTX, ("ink", "rl"), strict=True))}
+    roles = {0.0: "prefer", **dict.fromkeys(PTX, "rl")}
 
     def draw(axes: Axes) -> None:
         for coefficient, role in roles.items():

@@ -44,7 +44,7 @@ from heedful.tasks.judge import find_judge
 
 SIZES = (50, 300, 3000)
 LENGTH = 48
-MEASURED = (2, 4, 8, 12, 18, 25, 32)
+MEASURED = (2, 4, 8, 16, 24)
 PTX = (0.05,)
 LAWS: dict[str, Law] = {"best_of_n": "best_of_n", "ppo": "rl"}
 

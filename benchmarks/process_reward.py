@@ -12,6 +12,7 @@ benchmarks/process_reward.json, and does not do again what is there; prints Mark
 """
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from heedful.stages import reward, rl
 from heedful.stats.intervals import mean_interval
 from heedful.stats.overoptimisation import best_of
 from heedful.tasks import judge
-from heedful.types import Prompt, Solution
+from heedful.types import Solution
 
 TASKS = ("write", "continue", "question")
 STEP = ". "
@@ -166,8 +167,7 @@ def with_steps(prompts: Path, folder: Path) -> Path:
     """The prompts of the tasks that have steps, as a file."""
     path = folder / "prompts.jsonl"
     lines = prompts.read_text().splitlines(keepends=True)
-    kept: Sequence[Prompt] = read_prompts(prompts)
-    path.write_text("".join(line for line, p in zip(lines, kept, strict=True) if p.task in TASKS))
+    path.write_text("".join(line for line in lines if json.loads(line)["task"] in TASKS))
     return path
 
 

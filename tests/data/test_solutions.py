@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from heedful.data.solutions import (
+    labelled_steps,
     read_solutions,
     step_ends,
     step_texts,
     up_to_the_first_error,
     write_solutions,
 )
+from heedful.data.store import Annotator, Store
 from heedful.errors import UserError
-from heedful.types import Message, Solution
+from heedful.types import Answer, Message, Prompt, Solution, StepAlternative, StepLabels
 
 ASK = (Message("user", "2 + 3 * 4?"),)
 
@@ -115,3 +117,22 @@ def test_steps_of_a_text_end_where_their_last_character_stands() -> None:
     assert step_texts(text, "\n") == ("first", " second", "last")
     assert [text[:end].split("\n")[-1] for end in step_ends(text, "\n")] == ["first", " second", "last"]
     assert step_ends("", "\n") == ()
+
+
+def test_what_people_labelled_in_the_store_is_learnt_from(tmp_path: Path) -> None:
+    """The labelled path, and a step that was rated beside it as a solution that ends there."""
+    with Store.open(tmp_path / "store.db") as store:
+        store.add_annotators([Annotator("ann"), Annotator("bob")])
+        store.add_prompts([Prompt("p", ASK)])
+        store.add_answers([Answer("a", "p", "3 * 4 = 12\n2 + 12 = 15")])
+        beside = (StepAlternative(1, "2 + 12 = 14", 1), StepAlternative(1, "unrated"))
+        steps = ("3 * 4 = 12", "2 + 12 = 15")
+        store.submit(StepLabels("p", "a", "ann", steps, (1, -1), "found_error", beside))
+        store.submit(StepLabels("p", "a", "bob", steps[:1], (0,), "bad_problem"))
+        found = list(labelled_steps(store))
+    assert [(s.messages, s.steps, s.labels, s.source) for s in found] == [
+        (ASK, steps, (1, -1), "ann"),
+        (ASK, ("3 * 4 = 12", "2 + 12 = 14"), (None, 1), "ann"),
+    ]
+    write_solutions(tmp_path / "again.jsonl", found)
+    assert read_solutions(tmp_path / "again.jsonl") == found

@@ -1,18 +1,21 @@
-"""Answers in steps with a label a step: files of our own and TRL's, PRM800K, and steps out of a text."""
+"""Answers in steps with a label a step: files of our own and TRL's, PRM800K, the store, and steps out of a text."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from heedful.data import files, formats, shapes
 from heedful.data.files import Row
 from heedful.data.messages import Skip, content_id, prompt_id
 from heedful.data.rows import messages_row
 from heedful.data.shapes import Sample, Shape
+from heedful.data.store import items
+from heedful.data.store.records import Where
+from heedful.data.store.store import Store
 from heedful.data.wording import kind
 from heedful.errors import UserError
-from heedful.types import Message, Solution
+from heedful.types import Message, Solution, StepLabels
 
 
 def read_solutions(
@@ -38,6 +41,24 @@ def holds_solutions(path: str | Path) -> bool:
 def write_solutions(path: str | Path, solutions: Iterable[Solution]) -> int:
     """Write the JSONL that `read_solutions` gives back unchanged."""
     return files.write_jsonl(path, map(_row, solutions))
+
+
+def labelled_steps(store: Store, **where: Unpack[Where]) -> Iterator[Solution]:
+    """Yield the store's current labels of steps; a rated step beside them ends a solution of its own.
+
+    Bad problems are left out.
+    """
+    with store.reading() as connection:
+        messages = {prompt.id: prompt.messages for prompt in items.get_prompts(connection, None, None)}
+    for event, one in store.judgements("steps", **where):
+        if not isinstance(one, StepLabels) or one.finish_reason == "bad_problem":
+            continue
+        prompt = messages[one.prompt_id]
+        yield Solution(prompt, one.steps, one.labels, (), str(event.id), one.annotator)
+        for other in one.alternatives:
+            if other.rating is not None and not other.chosen:
+                steps = (*one.steps[: other.step], other.text)
+                yield _told(prompt, steps, [*[None] * other.step, other.rating], one.annotator)
 
 
 def step_ends(text: str, separator: str) -> tuple[int, ...]:

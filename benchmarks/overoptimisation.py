@@ -17,7 +17,8 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, cast
 
@@ -169,10 +170,10 @@ def measured(field: Field, policy: Policy, scorer: RewardModel) -> dict[str, flo
 
 
 def ways(only: Sequence[str]) -> Iterator[tuple[str, int, float]]:
-    """What is measured, cheapest first: way, size of the reward model's data, coefficient of pretraining text."""
+    """What is measured, in this order: way, size of the reward model's data, coefficient of pretraining text."""
     every = [("best_of_n", size, 0.0) for size in SIZES]
-    every += [("ppo", size, 0.0) for size in (SIZES[-1], *SIZES[:-1])]
-    every += [("ppo_ptx", SIZES[-1], coefficient) for coefficient in PTX]
+    every += [("ppo", SIZES[-1], 0.0), *(("ppo_ptx", SIZES[-1], coefficient) for coefficient in PTX)]
+    every += [("ppo", size, 0.0) for size in SIZES[:-1]]
     return (way for way in every if way[0] in only)
 
 
@@ -335,20 +336,23 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     path = given.output / "points.jsonl"
     points = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for run in given.runs:
-        done = {(p["way"], p["size"], p["ptx"]) for p in points if p["run"] == run.name}
-        missing = [way for way in ways(given.only) if way not in done]
-        field = Field(run, given.output, given.prompts, given.answers) if missing else None
-        for way, size, coefficient in missing:
-            assert field is not None
-            source, place = field.scorer(size), given.output / f"{run.name}-{way}-{size}-{coefficient:g}"
-            found = best_of_n(field, source) if way == "best_of_n" else ppo(field, source, coefficient, place)
-            head = {"run": run.name, "way": way, "size": size, "ptx": coefficient, "commit": commit()}
-            new = [{**head, **point} for point in found]
-            points += new
-            with path.open("a") as file:
-                file.writelines(json.dumps(point) + "\n" for point in new)
-            print(new[-1], flush=True)
+    done = {(p["run"], p["way"], p["size"], p["ptx"]) for p in points}
+    field = cache(lambda run: Field(run, given.output, given.prompts, given.answers))
+    for (way, size, coefficient), run in product(ways(given.only), given.runs):
+        if (run.name, way, size, coefficient) in done:
+            continue
+        source, place = field(run).scorer(size), given.output / f"{run.name}-{way}-{size}-{coefficient:g}"
+        found = (
+            best_of_n(field(run), source)
+            if way == "best_of_n"
+            else ppo(field(run), source, coefficient, place)
+        )
+        head = {"run": run.name, "way": way, "size": size, "ptx": coefficient, "commit": commit()}
+        new = [{**head, **point} for point in found]
+        points += new
+        with path.open("a") as file:
+            file.writelines(json.dumps(point) + "\n" for point in new)
+        print(new[-1], flush=True)
     if given.show or not given.runs:
         show(points, given.output)
 

@@ -6,13 +6,12 @@ READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?= -n auto --dist loadfile
 BENCH ?=
-RUNS ?= runs/demo
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio \
-    fuzz-studio kill-studio results results-prefer screenshots docs wheel clean help
+    fuzz-studio kill-studio results results-prefer results-reward results-real results-runs screenshots docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -61,16 +60,33 @@ bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and
 	$(BIN)/python benchmarks/demo.py
 
 RESULTS := $(foreach seed,0 1 2,runs/results/demo-s$(seed))
+REAL := $(foreach seed,0 1 2,runs/results/real-s$(seed))
 
-results: $(READY)  ## every way to learn from a reward, side by side: three seeds, over an hour
-	for run in $(RESULTS); do $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' output=$$run || exit 1; done
+results-runs: $(READY)
+	for run in $(RESULTS); do \
+	    $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' evaluate.max_prompts=16 output=$$run || exit 1; \
+	done
+
+results: results-runs  ## every way to learn from a reward, side by side: three seeds, over an hour
 	$(BIN)/python benchmarks/results.py $(RESULTS) --output runs/results/table
-	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation
+	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation --show
 
-results-prefer: $(READY)  ## alignment without RL on runs of the demo (RUNS="runs/demo ...")
-	$(BIN)/python benchmarks/preference.py $(RUNS)
-	$(BIN)/python benchmarks/honesty.py $(RUNS)
-	$(BIN)/python benchmarks/self_rewarding.py $(RUNS)
+results-prefer: results-runs  ## alignment without RL: losses, conditions, a model's labels, honesty
+	$(BIN)/python benchmarks/preference.py $(RESULTS)
+	$(BIN)/python benchmarks/honesty.py $(RESULTS)
+	$(BIN)/python benchmarks/self_rewarding.py $(RESULTS)
+
+results-reward: results-runs  ## objectives of reward models, and process rewards
+	$(BIN)/python benchmarks/reward_objectives.py $(RESULTS) --draws 1
+	$(BIN)/python benchmarks/process_reward.py $(RESULTS)
+
+results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR PAIRS=FILE TEXTS=FILE)
+	for run in $(REAL); do \
+	    $(BIN)/python benchmarks/real_run.py $(MODEL) $(PAIRS) $(TEXTS) --output $$run --seed $${run##*-s} || exit 1; \
+	    $(BIN)/python benchmarks/preference.py --model $(MODEL) --data $(PAIRS) --seed $${run##*-s} \
+	        --out runs/results/preference_real.json || exit 1; \
+	done
+	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
 
 bench-studio: $(READY)  ## 200 annotators at once, and a store of a million events
 	$(BIN)/python benchmarks/studio.py

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Cells, over_prompts, over_seeds, rows, seed_of, shown
+from tables import Cells, dot_plot, over_prompts, over_seeds, rows, seed_of, shown
 
 from heedful.data import conditions, files, formats
 from heedful.data.rows import messages_row
@@ -274,6 +274,11 @@ def main() -> None:
     known = cells.read()
     demos = [run for run in known if "start" in known[run]]
     print("\n".join([*table(cells, demos), "", *curves(cells, demos)]))
+    if demos:
+        found = {m: [c["win_rate"] for c in cells.having(m, demos)] for m in methods()}
+        lines = [(m, over_prompts(rates)) for m, rates in found.items() if rates]
+        alt = "How often each method's answers beat those of the policy that it started from"
+        dot_plot("preference", lines, "beats the start", alt)
     real_runs = [run for run in known if run not in demos]
     for data in dict.fromkeys(run.rpartition(", seed")[0] for run in real_runs):
         print("\n".join(["", data, "", *table(cells, [r for r in real_runs if r.startswith(data)])]))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import commit, over_prompts, over_seeds, rows, shown
+from tables import commit, dot_plot, over_prompts, over_seeds, rows, shown
 
 from heedful.data.formats import read_preferences, read_prompts, read_texts, write_preferences
 from heedful.engine import judges, process
@@ -34,16 +34,18 @@ from heedful.stages import best_of, evaluate, prefer, rl
 
 ITERATIONS, PROMPTS, ANSWERS = 12, 16, 4
 BUDGET = ITERATIONS * PROMPTS * ANSWERS  # answers that a method may sample in training
+TRPO = {
+    "algorithm": "trpo",
+    "token_budget": 512,
+    "fisher_ratio": 0.2,
+    "cg_iterations": 5,
+    "critic_updates": 2,
+}
 RL: dict[str, dict[str, Any]] = {
     "reinforce": {"algorithm": "reinforce"},
     "a2c": {"algorithm": "a2c"},
-    "trpo": {
-        "algorithm": "trpo",
-        "token_budget": 512,
-        "fisher_ratio": 0.2,
-        "cg_iterations": 5,
-        "critic_updates": 2,
-    },
+    "trpo": TRPO,
+    "trpo_near": {**TRPO, "max_kl": 0.002},
     "ppo_clip": {"algorithm": "ppo_clip", "num_ppo_epochs": 1},
     "ppo_kl": {"algorithm": "ppo_kl", "num_ppo_epochs": 1},
     "ppo_ptx": {"algorithm": "ppo_ptx", "num_ppo_epochs": 1, "ptx_coef": 0.05, "ptx_ratio": 0.25},
@@ -200,7 +202,7 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
 )
 
 
-def table(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     """A row a method: means over runs, with 95 % intervals over their prompts."""
     heads = ["method", "beats SFT, gold judge", "each seed", "over seeds", *(name for name, *_ in COLUMNS)]
     heads += ["text perplexity", "CPU s", "peak GiB"]
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/results"))
     parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--picture", default="", help="draw docs/results/NAME.svg")
     given = parser.parse_args()
     process.prepare()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -254,7 +257,15 @@ def main() -> None:
             cells.append(found)
             add(path, found)
     (given.output / "table.json").write_text(json.dumps(cells, indent=1) + "\n")
-    print("\n".join(table(cells)))
+    print("\n".join(markdown(cells)))
+    if given.picture:
+        rates = {
+            m: [c["figures"]["win_rate/judge/total"] for c in cells if c["method"] == m] for m in METHODS
+        }
+        lines = [(method, over_prompts(found)) for method, found in rates.items() if found]
+        dot_plot(
+            given.picture, lines, "beats SFT", "How often each method's answers beat those of the SFT model"
+        )
 
 
 def add(path: Path, found: dict[str, Any]) -> None:

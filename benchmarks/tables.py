@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from scipy.special import stdtrit
 
-from heedful.report.style import alone
+from heedful.report.style import COLOURS, alone, picture
 
 Figure = Mapping[str, Any]
 PICTURES = Path(__file__).parent.parent / "docs" / "results"
@@ -78,6 +79,22 @@ def save_picture(name: str, svg: Markup) -> None:
     """Write a plot to docs/results as a file of its own."""
     PICTURES.mkdir(exist_ok=True)
     (PICTURES / f"{name}.svg").write_text(alone(svg), encoding="utf-8")
+
+
+def dot_plot(name: str, lines: Sequence[tuple[str, Figure]], title: str, alt: str) -> None:
+    """Win rates with their intervals, a line each, beside the line of one half."""
+
+    def draw(axes: Axes) -> None:
+        for place, (_, figure) in enumerate(lines):
+            colour = COLOURS["rl" if figure["low"] > 0.5 else "prefer" if figure["high"] < 0.5 else "ink"]
+            axes.plot([figure["low"], figure["high"]], [place, place], color=colour)
+            axes.plot([figure["value"]], [place], "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(lines)), [label for label, _ in lines])
+        axes.invert_yaxis()
+        axes.axvline(0.5, color=COLOURS["soft"], dashes=(2, 2), linewidth=1)
+        axes.set_title(title, loc="left", fontsize=11)
+
+    save_picture(name, picture(name, 40 + 16 * len(lines), draw, alt))
 
 
 class Cells:

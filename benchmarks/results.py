@@ -205,7 +205,7 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
 def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     """A row a method: means over runs, with 95 % intervals over their prompts."""
     heads = ["method", "beats SFT, gold judge", "each seed", "over seeds", *(name for name, *_ in COLUMNS)]
-    heads += ["text perplexity", "CPU s", "peak GiB"]
+    heads += ["text perplexity, each seed", "CPU s", "peak GiB"]
     lines = []
     for method in ("sft", *METHODS):
         mine = [c for c in cells if c["method"] == method]
@@ -217,7 +217,8 @@ def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
         line = [method, shown(over_prompts(rates)), " / ".join(f"{rate:.3f}" for rate in each) or "-"]
         line.append(shown(over_seeds(each)).partition(" ")[2] or "-")
         line += [shown(over_prompts([c["figures"].get(key) for c in mine]), form) for _, key, form in COLUMNS]
-        line.append(shown(over_seeds([c["figures"]["text_perplexity"] for c in mine]), "{:.2f}"))
+        texts = [c["figures"]["text_perplexity"] for c in mine]
+        line.append(" / ".join(f"{text:.2f}" for text in texts))
         line.append(f"{np.mean([c['cpu_seconds'] for c in mine]):.0f}")
         line.append(f"{max(c['peak_memory_bytes'] for c in mine) / 2**30:.2f}")
         lines.append(line)

@@ -132,7 +132,9 @@ def by_ppo(run: Path, shared: dict[str, Any], data: Path) -> dict[str, Any]:
     more = {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": 48}
     prompts = run / "world" / "prompts.jsonl"
     rl.main(
-        rl.RlConfig(**{**shared, **how, **more, "reward": place / "reward" / "model", "prompts": prompts})
+        rl.RlConfig(
+            **{**shared, **how, **more, "reward": str(place / "reward" / "model"), "prompts": prompts}
+        )
     )
     return {"heldout_accuracy": found["heldout_accuracy"]}
 

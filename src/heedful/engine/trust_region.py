@@ -17,6 +17,7 @@ from torch.func import functional_call
 from heedful.engine.attention import MaskedRows, using
 from heedful.engine.batch import Packed
 from heedful.engine.fit import Term
+from heedful.engine.kernels import library
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import as_drawn, columns, device_of, logits
 from heedful.errors import UserError
@@ -212,7 +213,8 @@ def conjugate_gradient(
 
 def _logits_along(policy: Any, packed: Packed, tangents: dict[str, Tensor]) -> Tensor:
     """J v: how the logits [N, V] change along the tangents of the parameters, by forward-mode differentiation."""
-    with torch.no_grad(), forward_ad.dual_level(), using(MaskedRows(packed.layout)) as keywords:
+    masked = using(MaskedRows(packed.layout))
+    with torch.no_grad(), forward_ad.dual_level(), library.paused(), masked as keywords:
         own = dict(policy.named_parameters())
         duals = {
             n: forward_ad.make_dual(own[n].detach(), t)  # type: ignore[no-untyped-call]

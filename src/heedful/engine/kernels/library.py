@@ -10,6 +10,8 @@ import hashlib
 import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,7 @@ TORCH = "torch"
 
 _log = logging.getLogger(__name__)
 _kept: list[str] = []
+_paused: list[bool] = []
 _at_hand: dict[str, ctypes.CDLL | None] = {}
 
 
@@ -93,9 +96,21 @@ def built() -> ctypes.CDLL | None:
     Raises UserError where `keep` asked for one that is not at hand: with another the run would not be the same.
     """
     wanted = in_use()
+    if _paused:
+        return None
     if wanted not in _at_hand:
         _at_hand[wanted] = _found(wanted)
     return _at_hand[wanted]
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Compute with torch for as long as this lasts: the kernels have no forward-mode derivative."""
+    _paused.append(True)
+    try:
+        yield
+    finally:
+        _paused.pop()
 
 
 def _found(wanted: str) -> ctypes.CDLL | None:

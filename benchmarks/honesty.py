@@ -5,17 +5,17 @@
 RUN is the folder of a demo that has come as far as its fine-tuned policy. Two questions, both on the built-in world's
 questions, half of which the passage does not answer:
 
-1. boundary: policy gradients (group-relative, one step an iteration) on the reward tables of `tasks.honesty`. Test
-   questions are sorted by how often the policy was right before, p; the table says from which p on one should answer.
-2. hallucination: fine-tuning on answers that the passage tells and silence elsewhere, against fine-tuning on the true
+1. hallucination: fine-tuning on answers that the passage tells and silence elsewhere, against fine-tuning on the true
    answer everywhere, which the policy cannot know where the passage is silent.
+2. boundary: policy gradients (group-relative, one step an iteration) on reward tables, from a policy that was shown
+   every way (plain, hedged, silent) to every question. Test questions are sorted by how often the policy that always
+   answers is right, p; the table says from which p on one should answer.
 
 Writes benchmarks/honesty.json, and does not do again what is there; prints Markdown and draws the plot.
 """
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,16 @@ from heedful.engine.policy import Policy
 from heedful.engine.sampling import Sampling
 from heedful.engine.train import batches
 from heedful.losses import next_token, ppo_clip
+from heedful.nn import hub
 from heedful.report.style import COLOURS, picture
 from heedful.stats import intervals
 from heedful.tasks import honesty
 from heedful.types import Conversation, Message, Prompt
 
-TEACHERS = {"silent where untold": False, "true everywhere": True}
+TABLES = {**honesty.TABLES, "even": honesty.table("1,0.5,0,-0.5,-1")}
 BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.8), (0.8, 1.01))
 HOW = Sampling(32, 1.0)
+SHOWN = 300  # questions that a teacher answers
 
 
 def questions(n: int, split: str, seed: int, policy: Policy) -> list[Prompt]:
@@ -76,31 +78,33 @@ def rewarded(
         yield microbatches(trees, 8192)
 
 
-def boundary(start: str, name: str, iterations: int, test: int, seed: int) -> dict[str, Any]:
-    """Train on one table; of every test question how often the policy was right before, and silent before and after."""
-    table = honesty.table(name)
-    policy = Policy.load(start)
-    known, asked = questions(400, "train", seed, policy), questions(test, "test", seed, policy)
-    before = outcomes(policy, asked, 8, seed)
-    steps = rewarded(policy, known, table, iterations, seed)
+def boundary(confident: str, able: str, name: str, iterations: int, test: int, seed: int) -> dict[str, Any]:
+    """Train on one table; of every test question how often who always answers is right, and what is done after."""
+    table = TABLES[name]
+    policy = Policy.load(able)
+    unseen = questions(SHOWN + 400, "train", seed, policy)[SHOWN:]
+    asked = questions(test, "test", seed, policy)
+    sure = outcomes(Policy.load(confident), asked, 8, seed)
+    before = outcomes(policy, asked, 4, seed)
+    steps = rewarded(policy, unseen, table, iterations, seed)
     for _ in fit(policy.model, steps, ppo_clip, Optimizer(policy.model, learning_rate=3e-4)):
         pass
     after = outcomes(policy, asked, 4, seed + 1)
     return {
-        "right_before": shares(before, "correct"),
-        "silent_before": shares(before, "uninformative"),
-        "silent": shares(after, "uninformative"),
-        "right": shares(after, "correct"),
-        "hedged": mean([float(o.startswith("hedged")) for row in after for o in row]),
+        "right": shares(sure, ("correct", "hedged correct")),
+        "silent_before": shares(before, ("uninformative",)),
+        "silent": shares(after, ("uninformative",)),
+        "hedged": shares(after, ("hedged correct", "hedged wrong")),
+        "hedged_before": shares(before, ("hedged correct", "hedged wrong")),
+        "right_after": shares(after, ("correct", "hedged correct")),
         "reward_before": mean([table.of(o) for row in before for o in row]),
         "reward": mean([table.of(o) for row in after for o in row]),
-        "told": [float(p.task == "question") for p in asked],
     }
 
 
-def shares(found: Sequence[Sequence[str]], what: str) -> list[float]:
-    """Of each question's answers the share with this outcome, hedged or not."""
-    return [float(np.mean([o.endswith(what) for o in row])) for row in found]
+def shares(found: Sequence[Sequence[str]], what: Sequence[str]) -> list[float]:
+    """Of each question's answers the share with one of these outcomes."""
+    return [float(np.mean([o in what for o in row])) for row in found]
 
 
 def mean(values: Sequence[float]) -> dict[str, Any]:
@@ -108,31 +112,38 @@ def mean(values: Sequence[float]) -> dict[str, Any]:
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def taught(prompts: Sequence[Prompt], *, all_true: bool) -> list[Conversation]:
-    """What a teacher says to each question: the truth, and where the passage is silent that it is, or the truth too.
-
-    The world's demonstrator in mode `plain` states the asked fact, told or not.
-    """
-    found = []
-    for prompt in prompts:
-        known = prompt.task == "question"
-        as_told = Prompt(prompt.id, prompt.messages, "question", prompt.columns)
-        text = world.demonstrate(as_told, 0, "plain").text if known or all_true else None
-        answer = text if text is not None else world.demonstrate(prompt, 0, "honest").text
-        found.append(Conversation((*prompt.messages, Message("assistant", answer))))
-    return found
+def truth(prompt: Prompt) -> str:
+    """The asked fact, as a sentence, whether the passage tells it or not."""
+    return world.demonstrate(Prompt(prompt.id, prompt.messages, "question", prompt.columns), 0, "plain").text
 
 
-def hallucination(start: str, test: int, seed: int, *, all_true: bool) -> dict[str, Any]:
-    """Fine-tune on one teacher; how often held-out questions are answered rightly, wrongly, or not."""
+def silence(prompt: Prompt) -> str:
+    """That the passage does not say it."""
+    untold = Prompt(prompt.id, prompt.messages, "unanswerable", prompt.columns)
+    return world.demonstrate(untold, 0, "honest").text
+
+
+TEACHERS: dict[str, Callable[[Prompt], Sequence[str]]] = {
+    "silent where untold": lambda p: [truth(p) if p.task == "question" else silence(p)],
+    "true everywhere": lambda p: [truth(p)],
+    "every way everywhere": lambda p: [truth(p), f"I think {truth(p)}", silence(p)],
+}
+"""What each teacher says to a question. The last one only shows the ways there are, not when to take which."""
+
+
+def fine_tuned(start: str, name: str, seed: int, folder: Path) -> str:
+    """Fine-tune on one teacher; where the policy is."""
+    place = folder / name.replace(" ", "-")
     policy = Policy.load(start)
-    trees, _ = conversations(
-        policy.tokenizer, taught(questions(300, "train", seed, policy), all_true=all_true), 256
-    )
+    asked = questions(SHOWN, "train", seed, policy)
+    shown = [(p, answer) for p in asked for answer in TEACHERS[name](p)]
+    dialogues = [Conversation((*p.messages, Message("assistant", answer))) for p, answer in shown]
+    trees, _ = conversations(policy.tokenizer, dialogues, 256)
     steps = batches(trees, tokens_per_step=2048, epochs=2, seed=seed)
     for _ in fit(policy.model, steps, next_token, Optimizer(policy.model, learning_rate=5e-4)):
         pass
-    return measured(policy, test, seed)
+    hub.save_model(place, policy.model, policy.tokenizer)
+    return str(place)
 
 
 def measured(policy: Policy, test: int, seed: int) -> dict[str, Any]:
@@ -153,44 +164,37 @@ def measured(policy: Policy, test: int, seed: int) -> dict[str, Any]:
 
 
 def boundaries(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
-    """Silence by how often the policy was right before, over the questions of all runs."""
-    heads = ["table", "right before", "questions", "silent before", "silent after", "the table asks for"]
+    """What is done by how often who always answers is right, over the questions of all runs."""
+    heads = ["table", "right if it answers", "questions", "silent before", "silent after", "hedged after"]
     lines = []
-    for name, table in honesty.TABLES.items():
+    for name, table in TABLES.items():
         found = cells.having(f"boundary {name}", runs)
         if not found:
             continue
-        right, before, after = (
-            np.concatenate([c[key] for c in found]) for key in ("right_before", "silent_before", "silent")
+        right, *columns = (
+            np.concatenate([c[key] for c in found]) for key in ("right", "silent_before", "silent", "hedged")
         )
         for low, high in BINS:
             inside = (right >= low) & (right < high)
             if inside.any():
                 wanted = table.best(float(right[inside].mean()))
-                cell = [name, f"{low:.2f} to {min(high, 1):.2f}", str(int(inside.sum()))]
-                lines.append([*cell, *(shown(mean(x[inside].tolist())) for x in (before, after)), wanted])
-    yield from rows(heads, lines)
+                line = [name, f"{low:.2f} to {min(high, 1):.2f}", str(int(inside.sum()))]
+                lines.append([*line, *(shown(mean(x[inside].tolist())) for x in columns), wanted])
+    yield from rows([*heads, "the table asks for"], lines)
 
 
 def earnings(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
-    """What each table paid before and after."""
-    heads = [
-        "table",
-        "answer plainly above",
-        "hedge between",
-        "reward before",
-        "after",
-        "right after",
-        "hedged",
-    ]
+    """What each table paid before and after, and what always silent and always plain would have earned."""
+    heads = ["table", "answer plainly above", "hedge between", "reward before", "after", "best fixed way"]
     lines = []
-    for name, table in honesty.TABLES.items():
+    for name, table in TABLES.items():
         found = cells.having(f"boundary {name}", runs)
         hedge = table.hedge_between
         line = [name, f"{table.answer_above:.2f}", f"{hedge[0]:.2f} and {hedge[1]:.2f}" if hedge else "never"]
         line += [shown(over_prompts([c[key] for c in found])) for key in ("reward_before", "reward")]
-        line += [shown(over_prompts([mean(c["right"]) for c in found]))]
-        lines.append([*line, shown(over_prompts([c["hedged"] for c in found]))])
+        fixed = table.worth(float(np.mean([c["right"] for c in found])))
+        way = max(fixed, key=lambda w: fixed[w])
+        lines.append([*line, f"{way}, {fixed[way]:+.3f}"])
     yield from rows(heads, lines)
 
 
@@ -207,25 +211,25 @@ def teachers(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 
 def plot(cells: Cells, runs: Sequence[str]) -> None:
-    """Silence before and after against how often the policy was right, with the threshold that each table sets."""
-    roles = dict(zip(honesty.TABLES, ("rl", "prefer"), strict=True))
+    """Silence after training against how often who always answers is right, with the threshold that each table sets."""
+    roles = dict(zip(TABLES, ("rl", "ink", "prefer"), strict=True))
 
     def draw(axes: Axes) -> None:
         for name, role in roles.items():
             found = cells.having(f"boundary {name}", runs)
-            right, after = (np.concatenate([c[key] for c in found]) for key in ("right_before", "silent"))
+            right, after = (np.concatenate([c[key] for c in found]) for key in ("right", "silent"))
             kept = [(right >= low) & (right < high) for low, high in BINS]
             points = [(right[k].mean(), mean(after[k].tolist())) for k in kept if k.any()]
             x, y = [p[0] for p in points], [p[1]["value"] for p in points]
             half = [(p[1]["high"] or p[1]["value"]) - p[1]["value"] for p in points]
             axes.errorbar(x, y, half, marker="o", color=COLOURS[role], markersize=4, linewidth=1.4)
-            axes.axvline(honesty.TABLES[name].answer_above, color=COLOURS[role], dashes=(2, 2), linewidth=1)
+            axes.axvline(TABLES[name].answer_above, color=COLOURS[role], dashes=(2, 2), linewidth=1)
             axes.annotate(f" {name}", (x[-1], y[-1]), color=COLOURS[role])
-        axes.set_xlabel("right before, share of answers")
+        axes.set_xlabel("right if it answers, share")
         axes.set_title("silent after", loc="left", fontsize=11)
         axes.margins(x=0.15)
 
-    alt = "Share of silence after training against how often the policy was right before, by reward table"
+    alt = "Share of silence after training against how often who always answers is right, by reward table"
     save_picture("honesty", picture("honesty", 240, draw, alt))
 
 
@@ -234,25 +238,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--test", type=int, default=80)
+    parser.add_argument("--work", type=Path, default=Path("runs/honesty"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     process.prepare()
     cells = Cells(args.out)
     for run in args.runs:
-        start, seed = str(run / "sft" / "model"), seed_of(run)
-        ways: dict[str, Callable[[], dict[str, Any]]] = {
-            "start": lambda start=start, seed=seed: measured(Policy.load(start), args.test, seed)
-        }
-        for name, truth in TEACHERS.items():
-            ways[name] = partial(hallucination, start, args.test, seed, all_true=truth)
-        for name in honesty.TABLES:
-            ways[f"boundary {name}"] = partial(boundary, start, name, args.iterations, args.test, seed)
+        start, seed, folder = str(run / "sft" / "model"), seed_of(run), args.work / run.name
         done = cells.read().get(run.name, {})
-        for name, way in ways.items():
+        how = {"iterations": args.iterations, "test": args.test}
+        tuned = {name: fine_tuned(start, name, seed, folder) for name in TEACHERS}
+        for name, model in {"start": start, **tuned}.items():
             if name not in done:
-                cells.put(run.name, name, {**way(), "iterations": args.iterations, "test": args.test})
+                cells.put(run.name, name, {**measured(Policy.load(model), args.test, seed), **how})
+        confident, able = tuned["true everywhere"], tuned["every way everywhere"]
+        for name in TABLES:
+            if f"boundary {name}" not in done:
+                found = boundary(confident, able, name, args.iterations, args.test, seed)
+                cells.put(run.name, f"boundary {name}", {**found, **how})
     runs = list(cells.read())
     print("\n".join([*boundaries(cells, runs), "", *earnings(cells, runs), "", *teachers(cells, runs)]))
     plot(cells, runs)

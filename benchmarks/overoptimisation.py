@@ -61,9 +61,7 @@ class Field:
         self.asked = self.sft.fitting(read_prompts(run / "world" / "test_prompts.jsonl"), LENGTH)[:prompts]
         self.texts = documents(self.sft.tokenizer, read_texts(run / "world" / "heldout_text.jsonl")[:60], 256)
         self.pool = self._pool(answers)
-        self.gold = np.asarray(
-            [self.totals([p] * len(a), a) for p, a in zip(self.asked, self.pool, strict=True)]
-        )
+        self.gold = self._grades()
 
     def _pool(self, answers: int) -> list[list[str]]:
         path = self.output / f"{self.run.name}-pool.json"
@@ -71,6 +69,13 @@ class Field:
             drawn = self.sft.answer(self.asked, Sampling(LENGTH), seed=(self.seed, "curve"), n=answers)
             path.write_text(json.dumps([a.texts for a in drawn]))
         return cast(list[list[str]], json.loads(path.read_text()))
+
+    def _grades(self) -> Any:
+        path = self.output / f"{self.run.name}-gold.json"
+        if not path.exists():
+            grades = [self.totals([p] * len(a), a) for p, a in zip(self.asked, self.pool, strict=True)]
+            path.write_text(json.dumps(grades))
+        return np.asarray(json.loads(path.read_text()))
 
     def totals(self, prompts: Sequence[Any], texts: Sequence[str]) -> list[float]:
         return [g["total"] for g in self.judge(prompts, texts)]
@@ -270,25 +275,32 @@ def at_reward(points: Sequence[dict[str, Any]], level: float) -> float | None:
 
 
 def text_table(points: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The perplexity of text at levels of reward, and where each ended."""
-    levels = (0.6, 0.8, 1.0, 1.2)
+    """The perplexity of text at levels of reward (PPO-ptx also as a share of PPO's), and where each run ended."""
+    levels = (0.6, 0.8, 1.0)
     heads = ["", *(f"perplexity at reward {level:+.1f}" for level in levels)]
     heads += ["at the end: reward", "perplexity", "gold gain", "KL"]
+    every = on_text(points)
+    names = list(dict.fromkeys(p["run"] for p in every))
+
+    def of(coefficient: float, run: str) -> list[dict[str, Any]]:
+        return [p for p in every if p["ptx"] == coefficient and p["run"] == run]
+
     lines = []
     for coefficient in (0.0, *PTX):
-        mine = [p for p in on_text(points) if p["ptx"] == coefficient]
-        runs = [[p for p in mine if p["run"] == run] for run in dict.fromkeys(p["run"] for p in mine)]
-        if not runs:
-            continue
-        cells = [f"PPO-ptx, {coefficient:g}" if coefficient else "PPO"]
+        line = [f"PPO-ptx, {coefficient:g}" if coefficient else "PPO"]
         for level in levels:
-            values = [v for v in (at_reward(r, level) for r in runs) if v is not None]
-            short = f" ({len(values)} of {len(runs)} runs)" if len(values) < len(runs) else ""
-            cells.append(shown(over_seeds(values), "{:.2f}") + short if values else "not reached")
-        ends = [r[-1] for r in runs]
-        for name in ("proxy", "perplexity", "gold", "kl"):
-            cells.append(shown(over_seeds([p[name] for p in ends]), "{:.2f}"))
-        lines.append(cells)
+            found = {run: at_reward(of(coefficient, run), level) for run in names}
+            base = {run: at_reward(of(0.0, run), level) for run in names}
+            reached = [run for run in names if found[run] is not None and base[run] is not None]
+            cell = " / ".join("-" if found[run] is None else f"{found[run]:.2f}" for run in names)
+            if coefficient and len(reached) > 1:
+                shares = over_seeds([math.log(found[run] / base[run]) for run in reached])  # type: ignore[operator]
+                cell += f"; {shown({k: math.exp(v) for k, v in shares.items() if v is not None}, '{:.2f}')} of PPO's"
+            line.append(cell)
+        ends = [of(coefficient, run)[-1] for run in names if of(coefficient, run)]
+        for key in ("proxy", "perplexity", "gold", "kl"):
+            line.append(" / ".join(f"{p[key]:.2f}" for p in ends))
+        lines.append(line)
     yield from rows(heads, lines)
 
 

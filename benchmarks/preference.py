@@ -15,6 +15,7 @@ not do again what is there; without runs it prints the table: means over runs wi
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from heedful.data import conditions, files, formats
 from heedful.data.rows import messages_row
 from heedful.engine import process
 from heedful.engine.policy import Policy
+from heedful.engine.sampler import prompt_ids
 from heedful.engine.sampling import Sampling
 from heedful.losses import find
 from heedful.stages import evaluate, prefer, reward, rl, sft
@@ -153,8 +155,13 @@ class Field:
         """One value an answer of what is measured."""
         answered = policy.answer(self.prompts, Sampling(48, 1.0), seed=(self.seed, "measure"))
         table = evaluate.measured(self.prompts, answered, judge.gold, None)
-        if policy is not self.reference and len(policy.tokenizer) == len(self.reference.tokenizer):
-            table["kl"] = policy.kl(answered, self.reference.model)
+        if policy is not self.reference:
+            # The start never saw a condition: its log-probs are those behind the plain prompt.
+            plain = [prompt_ids(self.reference.tokenizer, p) for p in self.prompts]
+            bare = [replace(a, prompt=tuple(ids)) for a, ids in zip(answered, plain, strict=True)]
+            known = len(self.reference.tokenizer)
+            if all(s.ids.max(initial=0) < known for a in answered for s in a.samples):
+                table["kl"] = policy.kl(bare, self.reference.model)
         return table
 
     def figures(self, folder: Path, asked: int | None = None) -> dict[str, Any]:

@@ -46,6 +46,7 @@ RL: dict[str, dict[str, Any]] = {
     "a2c": {"algorithm": "a2c"},
     "trpo": TRPO,
     "trpo_near": {**TRPO, "max_kl": 0.002},
+    "trpo_whole": {**TRPO, "max_kl": 0.002, "fisher_ratio": 1.0},
     "ppo_clip": {"algorithm": "ppo_clip", "num_ppo_epochs": 1},
     "ppo_kl": {"algorithm": "ppo_kl", "num_ppo_epochs": 1},
     "ppo_ptx": {"algorithm": "ppo_ptx", "num_ppo_epochs": 1, "ptx_coef": 0.05, "ptx_ratio": 0.25},
@@ -208,7 +209,7 @@ def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     heads += ["text perplexity, each seed", "CPU s", "peak GiB"]
     lines = []
     for method in ("sft", *METHODS):
-        mine = [c for c in cells if c["method"] == method]
+        mine = sorted((c for c in cells if c["method"] == method), key=lambda c: int(c["seed"]))
         if not mine:
             lines.append([method, "not measured", *[""] * (len(heads) - 2)])
             continue

@@ -251,6 +251,8 @@ def text_plot(points: Sequence[dict[str, Any]]) -> None:
                     name = f"PPO-ptx {coefficient:g}" if coefficient else "PPO"
                     axes.annotate(f" {name}", (x[-1], y[-1]), color=COLOURS[role])
         axes.set_yscale("log")
+        axes.set_yticks((2, 3, 5, 8, 12), ["2", "3", "5", "8", "12"])
+        axes.minorticks_off()
         axes.set_xlabel("reward")
         axes.set_title("perplexity of held-out text", loc="left", fontsize=11)
         axes.margins(x=0.3)

@@ -212,7 +212,6 @@ def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     for method in ("sft", *METHODS):
         mine = sorted((c for c in cells if c["method"] == method), key=lambda c: int(c["seed"]))
         if not mine:
-            lines.append([method, "not measured", *[""] * (len(heads) - 2)])
             continue
         rates = [c["figures"].get("win_rate/judge/total") for c in mine]
         each = [r["value"] for r in rates if r]
@@ -225,6 +224,9 @@ def markdown(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
         line.append(f"{max(c['peak_memory_bytes'] for c in mine) / 2**30:.2f}")
         lines.append(line)
     yield from rows(heads, lines)
+    missing = [method for method in METHODS if all(c["method"] != method for c in cells)]
+    if missing:
+        yield f"\nNot measured: {', '.join(missing)}."
 
 
 def main() -> None:

@@ -72,18 +72,18 @@ results: results-runs  ## every way to learn from a reward, side by side: three 
 	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation --show
 
 results-prefer: results-runs  ## alignment without RL: losses, conditions, a model's labels, honesty
-	$(BIN)/python benchmarks/preference.py $(RESULTS)
-	$(BIN)/python benchmarks/honesty.py $(RESULTS)
-	$(BIN)/python benchmarks/self_rewarding.py $(RESULTS)
+	$(BIN)/python benchmarks/preference.py $(RESULTS) --out runs/results/preference.json
+	$(BIN)/python benchmarks/honesty.py $(RESULTS) --out runs/results/honesty.json
+	$(BIN)/python benchmarks/self_rewarding.py $(RESULTS) --out runs/results/self_rewarding.json
 
 results-reward: results-runs  ## objectives of reward models, and process rewards
-	$(BIN)/python benchmarks/reward_objectives.py $(RESULTS) --draws 1
-	$(BIN)/python benchmarks/process_reward.py $(RESULTS)
+	$(BIN)/python benchmarks/reward_objectives.py $(RESULTS) --draws 1 --out runs/results/reward_objectives.json
+	$(BIN)/python benchmarks/process_reward.py $(RESULTS) --out runs/results/process_reward.json
 
 results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR PAIRS=FILE TEXTS=FILE)
 	for run in $(REAL); do \
 	    $(BIN)/python benchmarks/real_run.py $(MODEL) $(PAIRS) $(TEXTS) --output $$run --seed $${run##*-s} || exit 1; \
-	    $(BIN)/python benchmarks/preference.py --model $(MODEL) --data $(PAIRS) --seed $${run##*-s} \
+	    $(BIN)/python benchmarks/preference.py --model $(MODEL) --data $(PAIRS) --prompts 240 --seed $${run##*-s} \
 	        --out runs/results/preference_real.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table

@@ -1,6 +1,6 @@
 """Alignment without reinforcement learning, method beside method: the same data, the same start, one table.
 
-    python benchmarks/preference.py RUN [RUN ...] [--prompts 240] [--test 200] [--only dpo,c_rlft] [--out FILE]
+    python benchmarks/preference.py RUN [RUN ...] [--prompts 160] [--test 120] [--only dpo,c_rlft] [--out FILE]
     python benchmarks/preference.py --model DIR --data PAIRS [--prompts 200] [--seed 1]
     python benchmarks/preference.py --out FILE
 
@@ -265,8 +265,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--prompts", type=int, default=240)
-    parser.add_argument("--test", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=160)
+    parser.add_argument("--test", type=int, default=120)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/preference"))
     parser.add_argument("--model", default="")

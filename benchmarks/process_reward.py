@@ -1,6 +1,6 @@
 """Process reward models on the built-in world: labels of steps from rollouts, reranking, and rewards a step in RL.
 
-    python benchmarks/process_reward.py RUN [RUN ...] [--prompts 600] [--test 100] [--out FILE]
+    python benchmarks/process_reward.py RUN [RUN ...] [--prompts 300] [--test 100] [--out FILE]
 
 RUN is the folder of a demo that got as far as its reward model. A step is a sentence; an answer is right if the gold
 judge finds its fact true (questions) or gives it more than one half (stories). The SFT model answers each prompt once,
@@ -203,7 +203,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--prompts", type=int, default=600)
+    parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--work", type=Path, default=Path("runs/process_reward"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -1,6 +1,6 @@
 """Labels from people against labels from a model at one budget, and a policy that judges itself for three rounds.
 
-    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 1200] [--prompts 120] [--test 150] [--rounds 3]
+    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 500] [--prompts 60] [--test 120] [--rounds 3]
 
 RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
 people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
@@ -154,9 +154,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--lessons", type=int, default=1200)
-    parser.add_argument("--prompts", type=int, default=120)
-    parser.add_argument("--test", type=int, default=150)
+    parser.add_argument("--lessons", type=int, default=500)
+    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--test", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/self_rewarding"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -52,11 +52,12 @@ def trees_of(
     steps: Sequence[Step],
     shares: Shares,
     *,
+    constant: Panel,
     seed: int,
     max_length: int,
     window: int,
 ) -> list[Tree]:
-    """What an arm makes of the steps in one pass."""
+    """What an arm makes of the steps in one pass; `constant` is what the arm `fixed` shows for all."""
     if arm == "text":
         found: list[Tree] = []
         for row in stories(steps):
@@ -68,7 +69,7 @@ def trees_of(
     if arm == "panel":
         return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)[0]
     shown = strangers(steps, seed)
-    panels = [fixed(steps)] * len(shown) if arm == "fixed" else [s.before for s in shown]
+    panels = [constant] * len(shown) if arm == "fixed" else [s.before for s in shown]
     # One tree a passage, though a fixed panel could be shared: the control is to cost what it is compared with.
     asked = [
         panel_trees.dialogue(tokenizer, s, p, write=True, update=False)

@@ -6,17 +6,14 @@ run that was stopped goes on with the same command. The results lie in panels.js
 """
 
 import argparse
-import gzip
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
-TWO_PARTS = ["write=1", "update=0.6", "plan=0.25", "read=0.5", "partial=0.25"]
+TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
 SEEDS = 3
 
 
@@ -45,7 +42,7 @@ def steps(out: Path) -> list[str]:
 
 def study(out: Path) -> dict[str, Any]:
     """The claim: the four arms from the same base, on as many tokens each."""
-    sizes = [f"seeds={SEEDS}", "epochs=0.18", "max_length=260", "passages=300"]
+    sizes = [f"seeds={SEEDS}", "epochs=0.12", "max_length=260", "passages=300"]
     words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *sizes]
     return {"study": heedful(out / "study", *words)}
 

@@ -37,10 +37,10 @@ def test_a_study_gives_every_arm_the_same_compute_and_goes_on_where_it_stopped(
     trained: list[tuple[str, int]] = []
     learn = panel_fit.learn
 
-    def stops(model: Any, warmup: Any, trees: Any, config: Any, name: str) -> int:
+    def stops(model: Any, trees: Any, config: Any, name: str) -> int:
         if len(trained) == 5:
             raise KeyboardInterrupt
-        trained.append((name, learn(model, warmup, trees, config, name)))
+        trained.append((name, learn(model, trees, config, name)))
         return trained[-1][1]
 
     monkeypatch.setattr(panel_fit, "learn", stops)

@@ -96,20 +96,17 @@ def stream(passes: Iterator[list[Tree]], *, tokens: int, seed: int) -> list[Tree
     return found
 
 
-def learn(
-    model: nn.Module, warmup: Sequence[Tree], trees: Sequence[Tree], config: TrainingConfig, name: str
-) -> int:
-    """Fit a model to warm-up texts and then to trees, in the order given; how many tokens it was computed on."""
-    whole = [*warmup, *trees]
-    ends = np.cumsum([t.size for t in whole])
+def learn(model: nn.Module, trees: Sequence[Tree], config: TrainingConfig, name: str) -> int:
+    """Fit a model to trees in the order given; how many tokens it was computed on."""
+    ends = np.cumsum([t.size for t in trees])
     cuts = np.flatnonzero(np.diff((ends - 1) // config.tokens_per_step)) + 1
-    order = np.split(np.arange(len(whole)), cuts)
+    order = np.split(np.arange(len(trees)), cuts)
     factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
-    budget = max(config.token_budget, max(t.size for t in whole))
+    budget = max(config.token_budget, max(t.size for t in trees))
     with terminal.progress(name, len(order)) as advance:
         for step in fit(
             model,
-            packed(whole, order, budget),
+            packed(trees, order, budget),
             next_token,
             new_optimizer(model, config),
             learning_rate_factor=factor,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from heedful.errors import UserError
 from heedful.panels import budget, consistency, exchange, grammar, requests
+from heedful.panels.grammar import Form
 from heedful.panels.panel import FIELDS, Field, Panel, clean, known_field
 from heedful.types import Message, Preference
 
@@ -18,11 +19,11 @@ Kind = Literal["plan", "write", "update"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a model is to answer, under which grammar (where it can be kept to one), and how many answers."""
+    """What a model is to answer, in which form (where it can be kept to one), and how many answers."""
 
     kind: Kind
     messages: tuple[Message, ...]
-    grammar: str = ""
+    form: Form | None = None
     n: int = 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from heedful.data import atomic, files
-from heedful.engine import terminal
+from heedful.engine import judges, plan_choice, terminal
 from heedful.engine.panel_author import Author, open_author
 from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text
 from heedful.engine.policy import Policy
@@ -24,13 +24,18 @@ from heedful.world import saga, saga_judge
 
 
 class PanelStoriesConfig(StageConfig):
-    """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt."""
+    """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt.
+
+    Of `plans` candidates the one that `choose` likes best is taken: `first`, `reward:MODEL` or another judge.
+    """
 
     panel_models: tuple[Path, ...] = Field(min_length=1)
     text_models: tuple[Path, ...] = Field(min_length=1)
     lang: Lang = "en"
     stories: int = Field(8, ge=2)
     passages: int = Field(50, gt=0)
+    plans: int = Field(1, ge=1, le=9)
+    choose: str = plan_choice.FIRST
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     text_temperatures: tuple[float, ...] = (1.0, 0.5)
@@ -44,7 +49,8 @@ class PanelStoriesConfig(StageConfig):
 def main(config: PanelStoriesConfig) -> dict[str, Any]:
     """Write the stories to stories.jsonl; return contradictions, exponents and the curve of diversity."""
     named = {f"panel_models.{n}": p for n, p in enumerate(config.panel_models)}
-    inputs: Inputs = {**named, **{f"text_models.{n}": p for n, p in enumerate(config.text_models)}}
+    judged = judges.inputs(config.choose) if config.choose != plan_choice.FIRST else {}
+    inputs: Inputs = {**named, **{f"text_models.{n}": p for n, p in enumerate(config.text_models)}, **judged}
     stage = Stage("panel_stories", config, inputs)
     if (done := stage.finished()) is not None:
         return done
@@ -127,6 +133,8 @@ def with_panels(
         config.passages,
         heat,
         seed=(config.seed, "stories", number),
+        plans=config.plans,
+        choose=plan_choice.find(config.choose, model=str(config.panel_models[number])),
         panel_tokens=config.panel_tokens,
         max_completion_length=config.max_completion_length,
         prompts=lengths,

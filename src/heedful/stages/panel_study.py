@@ -10,11 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from heedful.data import atomic, chat, files
-from heedful.data.formats import read_texts
 from heedful.data.packing import shuffled
 from heedful.engine import panel_fit, panel_gains, panel_trees
-from heedful.engine.batch import Tree
-from heedful.engine.dialogues import documents
+from heedful.engine.batch import Tree, trained_tokens
 from heedful.engine.panel_measure import Tokens, measured
 from heedful.engine.panel_trees import Shares
 from heedful.engine.randomness import key
@@ -35,14 +33,12 @@ SOME = 200
 class PanelStudyConfig(TrainingConfig):
     """`data` and `heldout` are files of steps; `epochs` passes of the panel arm set the compute of every arm.
 
-    `fresh` begins from random weights of `model`'s shape; `warmup` are texts that every arm sees first.
+    Every arm begins from `model`, which should have learnt to copy from far back: a panel is of use from then on.
     """
 
     model: str
     data: Path
     heldout: Path
-    warmup: Path | None = None
-    fresh: bool = False
     seeds: int = Field(3, ge=2, le=20)
     passages: int = Field(200, gt=1)
     write: float = Field(1.0, ge=0, le=1)
@@ -55,18 +51,12 @@ class PanelStudyConfig(TrainingConfig):
 
 def main(config: PanelStudyConfig) -> dict[str, Any]:
     """Train every arm once a seed, each as long; write figures.json, plots and the arms' models to `output`."""
-    inputs: Inputs = {
-        "model": config.model,
-        "data": config.data,
-        "heldout": config.heldout,
-        "warmup": config.warmup,
-    }
+    inputs: Inputs = {"model": config.model, "data": config.data, "heldout": config.heldout}
     stage = Stage("panel_study", config, inputs)
     if (done := stage.finished()) is not None:
         return done
     steps, heldout = read_steps(config.data), read_steps(config.heldout)
     tokenizer = hub.load_tokenizer(config.model)
-    warmup = documents(tokenizer, read_texts(config.warmup), config.max_length) if config.warmup else []
     asked = [s for s in heldout if s.before.plan][: config.passages]
     if not asked:
         raise UserError(
@@ -77,7 +67,7 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
     rows, budget = [], round(config.epochs * size(config, tokenizer, steps))
     for seed in seeds(config):
         for arm in panel_fit.ARMS:
-            rows.append(one(config, stage.folder, tokenizer, arm, seed, steps, warmup, budget))
+            rows.append(one(config, stage.folder, tokenizer, arm, seed, steps, budget))
         measured_now = figures(config, stage.folder, tokenizer, seed, heldout, asked)
         atomic.write_json(stage.folder / f"seed-{seed}.json", measured_now)
     found = [json.loads((stage.folder / f"seed-{r}.json").read_text("utf-8")) for r in seeds(config)]
@@ -118,7 +108,6 @@ def one(
     arm: panel_fit.Arm,
     seed: int,
     steps: Sequence[Step],
-    warmup: Sequence[Tree],
     budget: int,
 ) -> dict[str, Any]:
     """Train one arm with one seed on `budget` tokens, unless its model lies there already, and say what it cost."""
@@ -127,11 +116,11 @@ def one(
         return dict(json.loads(note.read_text("utf-8")))
     constant = json_panel(folder, "fixed")
     trees = panel_fit.stream(passes(config, arm, tokenizer, steps, constant, seed), tokens=budget, seed=seed)
-    model = hub.fresh_model(config.model, seed=seed) if config.fresh else hub.load_model(config.model)
-    tokens = panel_fit.learn(model, warmup, trees, config, f"{arm} {seed}")
+    model = hub.load_model(config.model)
+    tokens = panel_fit.learn(model, trees, config, f"{arm} {seed}")
     with atomic.new_folder(place) as target:
         hub.save_model(target, model, tokenizer)
-    row = {"arm": arm, "seed": seed, "tokens": tokens, "trees": len(trees)}
+    row = {"arm": arm, "seed": seed, "tokens": tokens, "trained_tokens": trained_tokens(trees)}
     atomic.write_json(note, row)
     return row
 

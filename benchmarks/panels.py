@@ -6,15 +6,33 @@ run that was stopped goes on with the same command. The results lie in panels.js
 """
 
 import argparse
+import gzip
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from heedful.data import files
+from heedful.engine import record
+from heedful.engine.panel_story import from_text
+from heedful.engine.policy import Policy
+from heedful.panels.exchange import step_of
+from heedful.stages.panel_stories import words_of
+from heedful.stats.intervals import mean_interval
+from heedful.stats.long_range import of_text
+
+HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
 TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
-SEEDS = 3
+SEEDS = range(3)
+ROUNDS = 2
+FEW = 840  # steps that the model has learnt from before its first round
+TALE = 60  # passages of a tale that a real model writes
 
 
 def heedful(output: Path, *words: str) -> dict[str, Any]:
@@ -26,13 +44,12 @@ def heedful(output: Path, *words: str) -> dict[str, Any]:
 
 def base(out: Path) -> dict[str, Any]:
     """Files of the world, and the model that all arms begin from: it has seen no panel with its passage."""
-    files = out / "world"
-    found = {"world": heedful(files, "panel", "world", "demo", "stories=3000", "test_stories=60")}
-    heedful(out / "tokenizer", "tokenizer", "demo", f"data={files}/words.jsonl", "vocab_size=900")
-    texts = [f"data={files}/text.jsonl", f"heldout={files}/heldout_text.jsonl"]
+    world = out / "world"
+    heedful(world, "panel", "world", "demo", "stories=3000", "test_stories=60")
+    heedful(out / "tokenizer", "tokenizer", "demo", f"data={world}/words.jsonl", "vocab_size=900")
+    texts = [f"data={world}/text.jsonl", f"heldout={world}/heldout_text.jsonl"]
     tokenizer = f"tokenizer={out}/tokenizer/tokenizer"
-    found["base"] = heedful(out / "base", "pretrain", "demo", *texts, tokenizer, "max_length=320")
-    return found
+    return {"base": heedful(out / "base", "pretrain", "demo", *texts, tokenizer, "max_length=320")}
 
 
 def steps(out: Path) -> list[str]:
@@ -42,20 +59,150 @@ def steps(out: Path) -> list[str]:
 
 def study(out: Path) -> dict[str, Any]:
     """The claim: the four arms from the same base, on as many tokens each."""
-    sizes = [f"seeds={SEEDS}", "epochs=0.12", "max_length=260", "passages=300"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.12", "max_length=260", "passages=300"]
     words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *sizes]
     return {"study": heedful(out / "study", *words)}
 
 
+def reading(out: Path) -> dict[str, Any]:
+    """Panels read from held-out stories by each seed's two-part model, under the grammar."""
+    found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
+    return {"reading": found, "reading_f1": interval([row["scores"]["all"]["f1"] for row in found])}
+
+
+def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
+    """What a model reads from the held-out stories."""
+    test = f"data={out}/world/test_steps.jsonl"
+    return heedful(output, "panel", "extract", "demo", f"model={model}", test, "max_completion_length=120")
+
+
+def stories(out: Path) -> dict[str, Any]:
+    """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
+    panel, text = (listed(out / f"study/{arm}-{seed}" for seed in SEEDS) for arm in ("panel", "text"))
+    words = ["panel", "stories", "demo", f"panel_models={panel}", f"text_models={text}"]
+    found = {"stories": heedful(out / "stories", *words, "stories=16", "passages=50")}
+    words = [*words[:3], f"panel_models=[{out}/study/panel-0]", f"text_models=[{out}/study/text-0]"]
+    sizes = ["stories=4", "passages=520", "text_temperatures=[1.0]", "curve_panels=0"]
+    return {**found, "long_story": heedful(out / "long", *words, *sizes)}
+
+
+def rounds(out: Path) -> dict[str, Any]:
+    """Panels learn from preference: a model that has read little, then rounds of samples, judgements and DPO."""
+    start, few = out / "rounds/start", out / "rounds/few.jsonl"
+    few.parent.mkdir(parents=True, exist_ok=True)
+    lines = (out / "world/steps.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    few.write_text("".join(lines[:FEW]), encoding="utf-8")
+    data = [f"data={few}", f"heldout={out}/world/test_steps.jsonl", "max_length=260"]
+    heedful(start, "panel", "train", "demo", f"model={out}/base/model", *data, *TRAINING, *TWO_PARTS)
+    model, found = start / "model", [quality(out / "rounds/quality-0", start / "model", out)]
+    for number in range(1, ROUNDS + 1):
+        place = out / f"rounds/{number}"
+        asked = [f"prompts={out}/world/prompts.jsonl", f"store={place}/feedback.db", f"seed={number}"]
+        sizes = ["judge=panel", "max_prompts=800", "annotators=1", "overlap=1", "max_completion_length=80"]
+        judged = heedful(place / "feedback", "feedback", "demo", f"model={model}", *asked, *sizes)
+        data = f"data={place}/feedback/preferences.jsonl"
+        learn = ["learning_rate=2e-4", "beta=0.1", "tokens_per_step=4096"]
+        heedful(place / "prefer", "prefer", "demo", f"model={model}", data, *learn)
+        model = place / "prefer/model"
+        row = quality(out / f"rounds/quality-{number}", model, out)
+        found.append({**row, "pairs": judged["pairs"]})
+    return {"rounds": found}
+
+
+def quality(output: Path, model: Path, out: Path) -> dict[str, Any]:
+    """How well a model reads panels, and how often the stories that it writes from them speak against themselves."""
+    scores = read(output / "read", model, out)["scores"]["all"]
+    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/study/text-0]"]
+    sizes = ["stories=16", "passages=50", "text_temperatures=[1.0]", "curve_panels=0"]
+    told = heedful(output / "stories", *words, *sizes)["contradictions"]["panel"]
+    return {"reading": scores, "contradictions": told}
+
+
+def real(out: Path, shared: Path) -> dict[str, Any]:
+    """The same study on real tales with a small real model; panels are read by rule. Then each arm writes a tale."""
+    place = out / "real"
+    place.mkdir(parents=True, exist_ok=True)
+    with gzip.open(shared / "data" / "tales" / "grimm.txt.gz", "rt", encoding="utf-8") as file:
+        text = file.read()
+    cut = int(len(text) * 0.9)
+    for name, part in (("train", text[:cut]), ("test", text[cut:])):
+        (place / f"{name}.txt").write_text(part, encoding="utf-8")
+        words = ["model=rule", f"data={place}/{name}.txt", "characters=350"]
+        heedful(place / name, "panel", "extract", "demo", *words)
+    data = [f"data={place}/train/steps.jsonl", f"heldout={place}/test/steps.jsonl"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.25", "max_length=500", "passages=150"]
+    words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
+    return {
+        "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *sizes),
+        "tales": tales(place),
+    }
+
+
+def tales(place: Path) -> dict[str, Any]:
+    """DFA exponents of tales that the real arms write, beside the human text of as many words."""
+    rows = [step_of(row.data) for row in files.read_rows(place / "test/steps.jsonl")][: TALE + 1]
+    (place / "opening.txt").write_text(rows[0].passage, encoding="utf-8")
+    told: dict[str, list[str]] = {"human": [r.passage for r in rows]}
+    words = ["choose=first", f"steps={TALE}", f"text={place}/opening.txt", "prose_temperature=0.8"]
+    written = place / "written"
+    if not (written / "steps.jsonl").is_file():
+        command = [sys.executable, "-m", "heedful", "write", "demo", f"model={place}/study/panel-0", *words]
+        subprocess.run([*command, f"output={written}"], check=True)
+    told["panel"] = [row.data["passage"] for row in files.read_rows(written / "steps.jsonl")]
+    policy = Policy.load(str(place / "study/text-0"))
+    (told["text"],) = from_text(
+        policy,
+        [rows[0].passage],
+        TALE,
+        [256] * TALE,
+        temperature=0.8,
+        seed=(0, "tale"),
+        max_completion_length=160,
+    )
+    found = {name: of_text(words_of(passages)) for name, passages in told.items()}
+    return {name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for name, e in found.items()}
+
+
+def listed(paths: Any) -> str:
+    """Paths as a setting."""
+    return f"[{','.join(map(str, paths))}]"
+
+
+def interval(values: list[float]) -> dict[str, Any]:
+    """A mean over seeds with Student's 95 % interval."""
+    e = mean_interval(np.asarray(values))
+    return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
+
+
+PLOTS = {
+    "panel-losses": "study/losses.svg",
+    "panel-nats": "study/nats.svg",
+    "panel-curve": "stories/curve.svg",
+    "panel-prompts": "long/prompts.svg",
+    "panel-losses-real": "real/study/losses.svg",
+}
+
+
 def main() -> None:
-    """Run everything, and put the results together."""
+    """Run everything, and put the results together as they come."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/panels"))
     parser.add_argument("--shared", type=Path)
     asked = parser.parse_args()
-    found: dict[str, Any] = {}
-    for part in (base, study):
-        found |= part(asked.output)
+    out, shared = asked.output, asked.shared
+    found: dict[str, Any] = {"command": "python " + " ".join(["benchmarks/panels.py", *sys.argv[1:]])}
+    found |= {"commit": record.commit(), "seeds": list(SEEDS)}
+    parts: list[Callable[[], dict[str, Any]]] = [
+        lambda part=part: part(out) for part in (base, study, reading, stories, rounds)
+    ]
+    if shared is not None:
+        parts.append(lambda: real(out, shared))
+    for part in parts:
+        found |= part()
+        (HERE / "panels.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for name, source in PLOTS.items():
+        if (out / source).is_file():
+            shutil.copy(out / source, HERE.parent / "docs" / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,10 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
             curve += diversity(config, author, truth, number)
             advance(number + 1)
     files.write_jsonl(stage.folder / "stories.jsonl", rows)
+    tokens = {
+        kind: [round(float(n), 1) for n in np.mean([p[kind] for p in prompts], 0)] for kind in prompts[0]
+    }
+    atomic.write_text(stage.folder / "prompts.svg", panel_plots.prompts(tokens))
     points = averaged(curve)
     if points:
         atomic.write_text(stage.folder / "curve.svg", panel_plots.curve(points))
@@ -88,6 +92,7 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
         contradictions=rates(rows),
         ratio=ratios(rows, config.seed),
         exponents=exponents(rows),
+        words=min(row["words"] for row in rows if row["kind"] == "panel"),
         prompt_tokens={kind: summary_of(prompts, kind) for kind in prompts[0]},
         curve=points,
     )

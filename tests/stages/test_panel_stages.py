@@ -91,6 +91,22 @@ def test_training_lowers_the_loss_of_every_part(place: Path) -> None:
     assert "heldout_loss_text" in long
 
 
+def test_an_adapter_learns_in_place_of_the_weights(place: Path) -> None:
+    pytest.importorskip("peft")
+    data = {"model": str(place / "model"), "data": place / "steps.jsonl", "heldout": place / "test.jsonl"}
+    sizes = {"max_length": 1500, "tokens_per_step": 3000, "learning_rate": 1e-2, "epochs": 1}
+    config = panel_train.PanelTrainConfig(output=place / "lora", lora_r=4, **data, **sizes)
+    learnt = panel_train.main(config)["heldout_loss_write"]
+    again = panel_train.PanelTrainConfig(
+        output=place / "idle", lora_r=4, **data, **{**sizes, "learning_rate": 1e-9}
+    )
+    assert learnt < panel_train.main(again)["heldout_loss_write"] - 0.1
+    assert {f.name for f in (place / "lora" / "model").glob("adapter_*")} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
 def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
     config = panel_stories.PanelStoriesConfig(
         output=place / "stories",

@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio \
-    fuzz-studio kill-studio results results-prefer screenshots docs wheel clean help
+    fuzz-studio kill-studio results results-panels results-prefer screenshots docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ results: $(READY)  ## every way to learn from a reward, side by side: three seed
 	for run in $(RESULTS); do $(BIN)/heedful demo seed=$${run##*-s} 'skip=[rl,prefer]' output=$$run || exit 1; done
 	$(BIN)/python benchmarks/results.py $(RESULTS) --output runs/results/table
 	$(BIN)/python benchmarks/overoptimisation.py $(RESULTS) --output runs/results/overoptimisation
+
+results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales)
+	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED))
 
 results-prefer: $(READY)  ## alignment without RL on runs of the demo (RUNS="runs/demo ...")
 	$(BIN)/python benchmarks/preference.py $(RUNS)

@@ -13,6 +13,8 @@ from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
 from heedful.panels import desk
 from heedful.panels.desk import Desk
+from heedful.panels.panel import Panel
+from heedful.types import Lang
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,23 @@ class Prompts:
 
     def add(self, kind: str, lengths: Sequence[int]) -> None:
         self.tokens.setdefault(kind, []).append(sum(lengths) / len(lengths))
+
+
+def read_first(
+    author: Author,
+    openings: Sequence[str],
+    lang: Lang,
+    *,
+    seed: Sequence[Any],
+    max_completion_length: int = 192,
+) -> list[Desk]:
+    """A desk for each opening, with the panel that the author reads from it: nothing else is known of the story."""
+    fresh = [desk.begin(f"story {number}", Panel(lang=lang)) for number in range(len(openings))]
+    asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(fresh, openings, strict=True)]
+    found = author.answer(
+        asks, temperature=0.0, max_completion_length=max_completion_length, seed=(*seed, "opening")
+    )
+    return [desk.written(d, t, patch) for d, t, (patch,) in zip(fresh, openings, found, strict=True)]
 
 
 def from_panels(

@@ -10,7 +10,7 @@ from pydantic import Field
 from heedful.data import atomic, files
 from heedful.engine import judges, plan_choice, terminal
 from heedful.engine.panel_author import Author, open_author
-from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text
+from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, read_first
 from heedful.engine.policy import Policy
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
@@ -128,8 +128,9 @@ def verdict(
 def with_panels(
     config: PanelStoriesConfig, author: Author, truth: Sequence[Sequence[saga.Passage]], number: int
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
-    """Stories from panels: each begins with the true panel after its opening, without a plan."""
-    desks = [desk.begin(f"story {n}", t[0].after.without("plan")) for n, t in enumerate(truth)]
+    """Stories from panels: the model reads each opening itself, and goes on from there."""
+    seed = (config.seed, "stories", number)
+    desks = read_first(author, [t[0].text for t in truth], config.lang, seed=seed)
     lengths = Prompts()
     heat = Heat(config.plan_temperature, config.prose_temperature)
     for now in from_panels(
@@ -137,7 +138,7 @@ def with_panels(
         desks,
         config.passages,
         heat,
-        seed=(config.seed, "stories", number),
+        seed=seed,
         plans=config.plans,
         choose=plan_choice.find(config.choose, model=str(config.panel_models[number])),
         panel_tokens=config.panel_tokens,
@@ -146,7 +147,7 @@ def with_panels(
     ):
         desks = now
     rows = [
-        verdict("panel", number, n, [t[0].text, *desk.passages(d)], t[0].state)
+        verdict("panel", number, n, desk.passages(d), t[0].state)
         for n, (t, d) in enumerate(zip(truth, desks, strict=True))
     ]
     return rows, lengths.tokens

@@ -59,7 +59,7 @@ def steps(out: Path) -> list[str]:
 
 def study(out: Path) -> dict[str, Any]:
     """The claim: the four arms from the same base, on as many tokens each."""
-    sizes = [f"seeds={len(SEEDS)}", "epochs=0.12", "max_length=260", "passages=300"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.1", "max_length=260", "passages=240"]
     words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *sizes]
     return {"study": heedful(out / "study", *words)}
 

@@ -37,16 +37,17 @@ def test_a_study_gives_every_arm_the_same_compute_and_goes_on_where_it_stopped(
     trained: list[tuple[str, int]] = []
     learn = panel_fit.learn
 
-    def stops(model: Any, trees: Any, config: Any, name: str) -> int:
+    def stops(model: Any, trees: Any, config: Any, name: str) -> Any:
         if len(trained) == 5:
             raise KeyboardInterrupt
-        trained.append((name, learn(model, trees, config, name)))
-        return trained[-1][1]
+        found = learn(model, trees, config, name)
+        trained.append((name, found[0]))
+        return found
 
     monkeypatch.setattr(panel_fit, "learn", stops)
     with pytest.raises(KeyboardInterrupt):
         panel_study.main(study(place))
-    monkeypatch.setattr(panel_fit, "learn", lambda *a: trained.append((a[-1], learn(*a))) or trained[-1][1])
+    monkeypatch.setattr(panel_fit, "learn", lambda *a: trained.append((a[-1], 0)) or learn(*a))
     result = panel_study.main(study(place))
     assert sorted(name for name, _ in trained) == sorted(f"{a} {s}" for a in panel_fit.ARMS for s in (0, 1))
     longest = 1500

@@ -96,13 +96,16 @@ def stream(passes: Iterator[list[Tree]], *, tokens: int, seed: int) -> list[Tree
     return found
 
 
-def learn(model: nn.Module, trees: Sequence[Tree], config: TrainingConfig, name: str) -> int:
-    """Fit a model to trees in the order given; how many tokens it was computed on."""
+def learn(
+    model: nn.Module, trees: Sequence[Tree], config: TrainingConfig, name: str
+) -> tuple[int, list[float]]:
+    """Fit a model to trees in the order given; how many tokens it was computed on, and its loss in each tenth."""
     ends = np.cumsum([t.size for t in trees])
     cuts = np.flatnonzero(np.diff((ends - 1) // config.tokens_per_step)) + 1
     order = np.split(np.arange(len(trees)), cuts)
     factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
     budget = max(config.token_budget, max(t.size for t in trees))
+    losses = []
     with terminal.progress(name, len(order)) as advance:
         for step in fit(
             model,
@@ -112,5 +115,6 @@ def learn(model: nn.Module, trees: Sequence[Tree], config: TrainingConfig, name:
             learning_rate_factor=factor,
             max_grad_norm=config.max_grad_norm,
         ):
+            losses.append(step.loss)
             advance(step.number + 1, f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tok/s")
-    return int(ends[-1])
+    return int(ends[-1]), [float(part.mean()) for part in np.array_split(losses, min(10, len(losses)))]

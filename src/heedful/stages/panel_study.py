@@ -117,10 +117,16 @@ def one(
     constant = json_panel(folder, "fixed")
     trees = panel_fit.stream(passes(config, arm, tokenizer, steps, constant, seed), tokens=budget, seed=seed)
     model = hub.load_model(config.model)
-    tokens = panel_fit.learn(model, trees, config, f"{arm} {seed}")
+    tokens, losses = panel_fit.learn(model, trees, config, f"{arm} {seed}")
     with atomic.new_folder(place) as target:
         hub.save_model(target, model, tokenizer)
-    row = {"arm": arm, "seed": seed, "tokens": tokens, "trained_tokens": trained_tokens(trees)}
+    row = {
+        "arm": arm,
+        "seed": seed,
+        "tokens": tokens,
+        "trained_tokens": trained_tokens(trees),
+        "losses": losses,
+    }
     atomic.write_json(note, row)
     return row
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from heedful.data import files
-from heedful.engine import record
+from heedful.data import atomic, files
+from heedful.engine import panel_fit, record
 from heedful.engine.panel_story import from_text
 from heedful.engine.policy import Policy
-from heedful.panels.exchange import step_of
+from heedful.nn import hub
+from heedful.panels.exchange import step_of, to_json
+from heedful.stages import panel_study
 from heedful.stages.panel_stories import words_of
+from heedful.stages.panel_study import PanelStudyConfig
 from heedful.stats.intervals import mean_interval
 from heedful.stats.long_range import of_text
 
@@ -30,6 +33,7 @@ HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
 TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
 SEEDS = range(3)
+LONG = 3_500_000  # tokens of the pair that writes long stories
 ROUNDS = 2
 FEW = 840  # steps that the model has learnt from before its first round
 TALE = 60  # passages of a tale that a real model writes
@@ -64,24 +68,50 @@ def study(out: Path) -> dict[str, Any]:
     return {"study": heedful(out / "study", *words)}
 
 
+def longer(out: Path) -> dict[str, Any]:
+    """A writer with panels and one of plain text for long stories: from the same base, on LONG tokens each."""
+    place = out / "longer"
+    data = {
+        "model": f"{out}/base/model",
+        "data": out / "world/steps.jsonl",
+        "heldout": out / "world/test_steps.jsonl",
+    }
+    shares = {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1}
+    rates = {
+        "optimizer": "muon",
+        "learning_rate": 2e-3,
+        "matrix_learning_rate": 0.01,
+        "tokens_per_step": 2048,
+    }
+    config = PanelStudyConfig(output=place, max_length=260, **data, **shares, **rates)
+    tokenizer, told = hub.load_tokenizer(config.model), panel_study.read_steps(config.data)
+    place.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(place / "fixed.json", to_json(panel_fit.fixed(told)))
+    arms: tuple[panel_fit.Arm, ...] = ("panel", "text")
+    return {"longer": [panel_study.one(config, place, tokenizer, arm, 0, told, LONG) for arm in arms]}
+
+
 def reading(out: Path) -> dict[str, Any]:
-    """Panels read from held-out stories by each seed's two-part model, under the grammar."""
+    """Panels read from held-out stories under the grammar: by each seed's model of the study, and the longer one."""
     found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
-    return {"reading": found, "reading_f1": interval([row["scores"]["all"]["f1"] for row in found])}
+    return {
+        "reading": found,
+        "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
+        "reading_longer": read(out / "read-longer", out / "longer/panel-0", out),
+    }
 
 
 def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
     """What a model reads from the held-out stories."""
     test = f"data={out}/world/test_steps.jsonl"
-    return heedful(output, "panel", "extract", "demo", f"model={model}", test, "max_completion_length=120")
+    return heedful(output, "panel", "extract", "demo", f"model={model}", test, "max_completion_length=160")
 
 
 def stories(out: Path) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
-    panel, text = (listed(out / f"study/{arm}-{seed}" for seed in SEEDS) for arm in ("panel", "text"))
-    words = ["panel", "stories", "demo", f"panel_models={panel}", f"text_models={text}"]
-    found = {"stories": heedful(out / "stories", *words, "stories=16", "passages=50")}
-    words = [*words[:3], f"panel_models=[{out}/study/panel-0]", f"text_models=[{out}/study/text-0]"]
+    words = [f"panel_models=[{out}/longer/panel-0]", f"text_models=[{out}/longer/text-0]"]
+    words = ["panel", "stories", "demo", *words]
+    found = {"stories": heedful(out / "stories", *words, "stories=24", "passages=50")}
     sizes = ["stories=4", "passages=520", "text_temperatures=[1.0]", "curve_panels=0"]
     return {**found, "long_story": heedful(out / "long", *words, *sizes)}
 
@@ -112,7 +142,7 @@ def rounds(out: Path) -> dict[str, Any]:
 def quality(output: Path, model: Path, out: Path) -> dict[str, Any]:
     """How well a model reads panels, and how often the stories that it writes from them speak against themselves."""
     scores = read(output / "read", model, out)["scores"]["all"]
-    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/study/text-0]"]
+    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/longer/text-0]"]
     sizes = ["stories=16", "passages=50", "text_temperatures=[1.0]", "curve_panels=0"]
     told = heedful(output / "stories", *words, *sizes)["contradictions"]["panel"]
     return {"reading": scores, "contradictions": told}
@@ -163,11 +193,6 @@ def tales(place: Path) -> dict[str, Any]:
     return {name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for name, e in found.items()}
 
 
-def listed(paths: Any) -> str:
-    """Paths as a setting."""
-    return f"[{','.join(map(str, paths))}]"
-
-
 def interval(values: list[float]) -> dict[str, Any]:
     """A mean over seeds with Student's 95 % interval."""
     e = mean_interval(np.asarray(values))
@@ -193,7 +218,7 @@ def main() -> None:
     found: dict[str, Any] = {"command": "python " + " ".join(["benchmarks/panels.py", *sys.argv[1:]])}
     found |= {"commit": record.commit(), "seeds": list(SEEDS)}
     parts: list[Callable[[], dict[str, Any]]] = [
-        lambda part=part: part(out) for part in (base, study, reading, stories, rounds)
+        lambda part=part: part(out) for part in (base, study, longer, reading, stories, rounds)
     ]
     if shared is not None:
         parts.append(lambda: real(out, shared))

@@ -8,6 +8,7 @@ run that was stopped goes on with the same command. The results lie in panels.js
 import argparse
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -153,14 +154,16 @@ def real(out: Path, shared: Path) -> dict[str, Any]:
     place = out / "real"
     place.mkdir(parents=True, exist_ok=True)
     with gzip.open(shared / "data" / "tales" / "grimm.txt.gz", "rt", encoding="utf-8") as file:
-        text = file.read()
-    cut = int(len(text) * 0.9)
-    for name, part in (("train", text[:cut]), ("test", text[cut:])):
-        (place / f"{name}.txt").write_text(part, encoding="utf-8")
-        words = ["model=rule", f"data={place}/{name}.txt", "characters=350"]
+        parts = re.split(r"^[A-Z][A-Z ,’'-]+$", file.read(), flags=re.MULTILINE)
+    whole = [re.sub(r"(?<!\n)\n(?!\n)", " ", part).strip() for part in parts]
+    told = [{"text": tale} for tale in whole if len(tale) > 1000]
+    cut = round(len(told) * 0.9)
+    for name, some in (("train", told[:cut]), ("test", told[cut:])):
+        files.write_jsonl(place / f"{name}.jsonl", some)
+        words = ["model=rule", f"data={place}/{name}.jsonl", "characters=250"]
         heedful(place / name, "panel", "extract", "demo", *words)
     data = [f"data={place}/train/steps.jsonl", f"heldout={place}/test/steps.jsonl"]
-    sizes = [f"seeds={len(SEEDS)}", "epochs=0.25", "max_length=500", "passages=150"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.6", "max_length=500", "passages=150"]
     words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
     return {
         "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *sizes),

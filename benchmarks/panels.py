@@ -163,7 +163,7 @@ def real(out: Path, shared: Path) -> dict[str, Any]:
         words = ["model=rule", f"data={place}/{name}.jsonl", "characters=250"]
         heedful(place / name, "panel", "extract", "demo", *words)
     data = [f"data={place}/train/steps.jsonl", f"heldout={place}/test/steps.jsonl"]
-    sizes = [f"seeds={len(SEEDS)}", "epochs=0.6", "max_length=500", "passages=150"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.4", "max_length=500", "passages=150"]
     words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
     return {
         "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *sizes),

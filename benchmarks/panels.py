@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01",
 TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
 SEEDS = range(3)
 LONG = 3_500_000  # tokens of the pair that writes long stories
+READER = 4200  # steps that the reader learns from, beside what the pair has learnt
 ROUNDS = 2
 FEW = 840  # steps that the model has learnt from before its first round
 TALE = 60  # passages of a tale that a real model writes
@@ -93,13 +95,27 @@ def longer(out: Path) -> dict[str, Any]:
 
 
 def reading(out: Path) -> dict[str, Any]:
-    """Panels read from held-out stories under the grammar: by each seed's model of the study, and the longer one."""
+    """Panels read from held-out stories under the grammar, by models that have learnt more and more of it."""
     found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
+    data = [first(out, READER), steps(out)[1], "max_length=260"]
+    only = ["write=0", "update=1", "plan=0", "read=1", "partial=0"]
+    start = f"model={out}/longer/panel-0"
+    taught = heedful(out / "reader", "panel", "train", "demo", start, *data, *TRAINING, *only)
     return {
         "reading": found,
         "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
         "reading_longer": read(out / "read-longer", out / "longer/panel-0", out),
+        "reader": taught,
+        "reading_reader": read(out / "read-reader", out / "reader/model", out),
     }
+
+
+def first(out: Path, count: int) -> str:
+    """A file of the first `count` steps, as a setting."""
+    place = out / f"first-{count}.jsonl"
+    with (out / "world/steps.jsonl").open(encoding="utf-8") as file:
+        place.write_text("".join(islice(file, count)), encoding="utf-8")
+    return f"data={place}"
 
 
 def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
@@ -119,11 +135,8 @@ def stories(out: Path) -> dict[str, Any]:
 
 def rounds(out: Path) -> dict[str, Any]:
     """Panels learn from preference: a model that has read little, then rounds of samples, judgements and DPO."""
-    start, few = out / "rounds/start", out / "rounds/few.jsonl"
-    few.parent.mkdir(parents=True, exist_ok=True)
-    lines = (out / "world/steps.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    few.write_text("".join(lines[:FEW]), encoding="utf-8")
-    data = [f"data={few}", f"heldout={out}/world/test_steps.jsonl", "max_length=260"]
+    start = out / "rounds/start"
+    data = [first(out, FEW), steps(out)[1], "max_length=260"]
     heedful(start, "panel", "train", "demo", f"model={out}/base/model", *data, *TRAINING, *TWO_PARTS)
     model, found = start / "model", [quality(out / "rounds/quality-0", start / "model", out)]
     for number in range(1, ROUNDS + 1):

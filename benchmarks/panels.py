@@ -35,7 +35,13 @@ HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
 TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
 SEEDS = range(3)
-LONG = 3_500_000  # tokens of the pair that writes long stories
+LEGS: list[
+    tuple[int, dict[str, Any]]
+] = [  # tokens of each arm of the pair that writes long stories, and the shares
+    (3_500_000, {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1}),
+    (2_500_000, {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0}),
+]
+PAIR = f"longer-{len(LEGS)}"
 READER = 4200  # steps that the reader learns from, beside what the pair has learnt
 ROUNDS = 2
 FEW = 840  # steps that the model has learnt from before its first round
@@ -72,26 +78,26 @@ def study(out: Path) -> dict[str, Any]:
 
 
 def longer(out: Path) -> dict[str, Any]:
-    """A writer with panels and one of plain text for long stories: from the same base, on LONG tokens each."""
-    place = out / "longer"
-    data = {
-        "model": f"{out}/base/model",
-        "data": out / "world/steps.jsonl",
-        "heldout": out / "world/test_steps.jsonl",
-    }
-    shares = {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1}
+    """A writer with panels and one of plain text for long stories: from the same base, on as many tokens in each leg."""
+    data = {"data": out / "world/steps.jsonl", "heldout": out / "world/test_steps.jsonl", "max_length": 260}
     rates = {
         "optimizer": "muon",
         "learning_rate": 2e-3,
         "matrix_learning_rate": 0.01,
         "tokens_per_step": 2048,
     }
-    config = PanelStudyConfig(output=place, max_length=260, **data, **shares, **rates)
-    tokenizer, told = hub.load_tokenizer(config.model), panel_study.read_steps(config.data)
-    place.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(place / "fixed.json", to_json(panel_fit.fixed(told)))
     arms: tuple[panel_fit.Arm, ...] = ("panel", "text")
-    return {"longer": [panel_study.one(config, place, tokenizer, arm, 0, told, LONG) for arm in arms]}
+    model, rows = dict.fromkeys(arms, f"{out}/base/model"), []
+    for number, (tokens, shares) in enumerate(LEGS, 1):
+        place = out / f"longer-{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        for arm in arms:
+            config = PanelStudyConfig(output=place, model=model[arm], **data, **rates, **shares)
+            tokenizer, told = hub.load_tokenizer(config.model), panel_study.read_steps(config.data)
+            atomic.write_json(place / "fixed.json", to_json(panel_fit.fixed(told)))
+            rows.append(panel_study.one(config, place, tokenizer, arm, 0, told, tokens))
+            model[arm] = str(place / f"{arm}-0")
+    return {"longer": rows}
 
 
 def reading(out: Path) -> dict[str, Any]:
@@ -99,12 +105,12 @@ def reading(out: Path) -> dict[str, Any]:
     found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
     data = [first(out, READER), steps(out)[1], "max_length=260"]
     only = ["write=0", "update=1", "plan=0", "read=1", "partial=0"]
-    start = f"model={out}/longer/panel-0"
+    start = f"model={out}/{PAIR}/panel-0"
     taught = heedful(out / "reader", "panel", "train", "demo", start, *data, *TRAINING, *only)
     return {
         "reading": found,
         "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
-        "reading_longer": read(out / "read-longer", out / "longer/panel-0", out),
+        "reading_longer": read(out / "read-longer", out / PAIR / "panel-0", out),
         "reader": taught,
         "reading_reader": read(out / "read-reader", out / "reader/model", out),
     }
@@ -126,7 +132,7 @@ def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
 
 def stories(out: Path) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
-    words = [f"panel_models=[{out}/longer/panel-0]", f"text_models=[{out}/longer/text-0]"]
+    words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
     words = ["panel", "stories", "demo", *words]
     found = {"stories": heedful(out / "stories", *words, "stories=24", "passages=50")}
     sizes = ["stories=4", "passages=520", "text_temperatures=[1.0]", "curve_panels=0"]
@@ -156,7 +162,7 @@ def rounds(out: Path) -> dict[str, Any]:
 def quality(output: Path, model: Path, out: Path) -> dict[str, Any]:
     """How well a model reads panels, and how often the stories that it writes from them speak against themselves."""
     scores = read(output / "read", model, out)["scores"]["all"]
-    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/longer/text-0]"]
+    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/{PAIR}/text-0]"]
     sizes = ["stories=16", "passages=50", "text_temperatures=[1.0]", "curve_panels=0"]
     told = heedful(output / "stories", *words, *sizes)["contradictions"]["panel"]
     return {"reading": scores, "contradictions": told}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from heedful.data import atomic, files
-from heedful.engine import panel_fit, record
+from heedful.engine import panel_fit, panel_gains, record
 from heedful.engine.panel_story import from_text
 from heedful.engine.policy import Policy
 from heedful.nn import hub
@@ -44,7 +44,6 @@ LEGS: list[
 PAIR = f"longer-{len(LEGS)}"
 READER = 4200  # steps that the reader learns from, beside what the pair has learnt
 ROUNDS = 2
-FEW = 840  # steps that the model has learnt from before its first round
 TALE = 60  # passages of a tale that a real model writes
 
 
@@ -78,7 +77,7 @@ def study(out: Path) -> dict[str, Any]:
 
 
 def longer(out: Path) -> dict[str, Any]:
-    """A writer with panels and one of plain text for long stories: from the same base, on as many tokens in each leg."""
+    """A writer with panels and one of plain text for long stories: from one base, on as many tokens in each leg."""
     data = {"data": out / "world/steps.jsonl", "heldout": out / "world/test_steps.jsonl", "max_length": 260}
     rates = {
         "optimizer": "muon",
@@ -140,32 +139,36 @@ def stories(out: Path) -> dict[str, Any]:
 
 
 def rounds(out: Path) -> dict[str, Any]:
-    """Panels learn from preference: a model that has read little, then rounds of samples, judgements and DPO."""
-    start = out / "rounds/start"
-    data = [first(out, FEW), steps(out)[1], "max_length=260"]
-    heedful(start, "panel", "train", "demo", f"model={out}/base/model", *data, *TRAINING, *TWO_PARTS)
-    model, found = start / "model", [quality(out / "rounds/quality-0", start / "model", out)]
+    """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
+    model, found = out / "study/panel-0", [quality(out / "read-0", out)]
     for number in range(1, ROUNDS + 1):
         place = out / f"rounds/{number}"
-        asked = [f"prompts={out}/world/prompts.jsonl", f"store={place}/feedback.db", f"seed={number}"]
-        sizes = ["judge=panel", "max_prompts=800", "annotators=1", "overlap=1", "max_completion_length=80"]
-        judged = heedful(place / "feedback", "feedback", "demo", f"model={model}", *asked, *sizes)
-        data = f"data={place}/feedback/preferences.jsonl"
-        learn = ["learning_rate=2e-4", "beta=0.1", "tokens_per_step=4096"]
-        heedful(place / "prefer", "prefer", "demo", f"model={model}", data, *learn)
-        model = place / "prefer/model"
-        row = quality(out / f"rounds/quality-{number}", model, out)
-        found.append({**row, "pairs": judged["pairs"]})
+        asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
+        sizes = ["rounds=1", "prompts_per_round=600", "num_generations=8", "max_completion_length=140"]
+        learn = ["epochs=2", "learning_rate=5e-4", "tokens_per_step=2048", "max_length=260"]
+        earned = heedful(place / "best", "best-of", "demo", *asked, *sizes, *learn)["best_of"]
+        model = place / "best/model"
+        read(place / "read", model, out)
+        found.append({**quality(place / "read", out), "best_of": earned})
     return {"rounds": found}
 
 
-def quality(output: Path, model: Path, out: Path) -> dict[str, Any]:
-    """How well a model reads panels, and how often the stories that it writes from them speak against themselves."""
-    scores = read(output / "read", model, out)["scores"]["all"]
-    words = ["panel", "stories", "demo", f"panel_models=[{model}]", f"text_models=[{out}/{PAIR}/text-0]"]
-    sizes = ["stories=16", "passages=50", "text_temperatures=[1.0]", "curve_panels=0"]
-    told = heedful(output / "stories", *words, *sizes)["contradictions"]["panel"]
-    return {"reading": scores, "contradictions": told}
+def quality(reading: Path, out: Path) -> dict[str, Any]:
+    """How well panels were read, and what that does to the text: its loss under them, for one writer of the study.
+
+    The plan is the true one in every panel, so that what differs is what was remembered.
+    """
+    scores = json.loads((reading / "stage.json").read_text(encoding="utf-8"))["result"]["scores"]["all"]
+    found = {(s.story, s.index): s for s in panel_study.read_steps(reading / "steps.jsonl")}
+    true = [s for s in panel_study.read_steps(out / "world/test_steps.jsonl") if s.before.plan]
+    shown = [found[s.story, s.index].before.with_field("plan", s.before.plan) for s in true]
+    folder = str(out / "study/panel-1")
+    writer = hub.load_model(folder), hub.load_tokenizer(folder)
+    loss = {
+        name: panel_gains.summary(panel_gains.under(*writer, true, panels))["loss"]
+        for name, panels in (("read", shown), ("true", [s.before for s in true]))
+    }
+    return {"reading": scores, "loss_under_read_panels": loss["read"], "loss_under_true_panels": loss["true"]}
 
 
 def real(out: Path, shared: Path) -> dict[str, Any]:

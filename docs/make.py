@@ -7,35 +7,28 @@ docs/quickstart.ipynb too and keeps its outputs, which takes about a minute.
 
 import ast
 import inspect
-import json
 import os
 import re
 import sys
 import tomllib
-import types
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import typer
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 import heedful
-from heedful import cli, feedback_verbs, loop, recipes
-from heedful.bench.config import BenchConfig
+from heedful import cli, described, feedback_verbs, recipes
 from heedful.engine.stage import StageConfig
 from heedful.engine.train import TrainingConfig
 from heedful.losses import bind
-from heedful.serve.config import ServeConfig
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "heedful"
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 NOTE = "<!-- Written by `make docs` from the code: change the docstrings there, not this page. -->\n\n"
-BOUNDS = {Gt: ("> {}", "gt"), Ge: ("≥ {}", "ge"), Lt: ("< {}", "lt"), Le: ("≤ {}", "le")}
 LOSSES = (
     *("supervised", "reward", "preference", "unpaired", "listwise", "watched", "policy", "advantage", "kl"),
     "distill",
@@ -83,7 +76,7 @@ def command_line() -> str:
         shared_settings(),
         *(verb_section(name, command) for name, command in commands.items()),
         "## world\n\nNo verb: `demo` and `loop` write the built-in world's files first. Set as `world.key=value`.\n",
-        settings_table(stage_config("world"), StageConfig),
+        settings_table(cli.stage_config("world"), StageConfig),
     ]
     return "\n".join(parts)
 
@@ -125,13 +118,13 @@ def verb_section(name: str, command: Any) -> str:
     for param in command.params:
         option = param.opts[0].startswith("-")
         if option:
-            options.append(f"| `{param.opts[0]}` | {param.help or ''} | {shown(param.default)} |")
+            options.append(f"| `{param.opts[0]}` | {param.help or ''} | {described.shown(param.default)} |")
         else:
             words.append("key=value ..." if param.name == "words" else param.name.upper())
     text = f"## {name}\n\n{command.help}\n\n```text\n{' '.join([*words, '[OPTIONS]'])}\n```\n"
     if name == "demo":
         return f"{text}\nThe settings of [`loop`](#loop), laid over those of the recipe `demo`.\n"
-    config = config_of(name)
+    config = cli.config_of(name)
     if config is None:
         return text + "\n| option | what it does | default |\n|---|---|---|\n" + "\n".join(options) + "\n"
     base = next((b for b in (TrainingConfig, StageConfig) if issubclass(config, b)), None)
@@ -148,90 +141,13 @@ def store_verbs() -> str:
     return "\n" + "\n".join(parts)
 
 
-def config_of(verb: str) -> type[BaseModel] | None:
-    """The configuration that a verb's key=value words fill."""
-    if verb in ("demo", "loop"):
-        return loop.LoopConfig
-    if verb == "bench":
-        return BenchConfig
-    if verb == "serve":
-        return ServeConfig
-    if verb == "selfcheck":
-        return stage_config(verb)
-    if verb.startswith("panel "):
-        return stage_config(verb.replace(" ", "_"))
-    return stage_config(verb) if verb in cli.HELP else None
-
-
-def stage_config(name: str) -> type[BaseModel]:
-    """A stage's configuration class."""
-    name = name.replace("-", "_")
-    found: type[BaseModel] = getattr(import_module(f"heedful.stages.{name}"), cli.config_name(name))
-    return found
-
-
 def settings_table(config: type[BaseModel], base: type[BaseModel] | None = None) -> str:
     """A table of the settings that `config` adds to `base` or gives another default."""
-    known = base.model_fields if base else {}
     rows = [
-        row
-        for name, field in config.model_fields.items()
-        if name not in known or repr(known[name]) != repr(field)
-        for row in settings_rows(field.alias or name, field)
+        f"| `{s.name}` | {s.kind} | {s.default or '**required**'} | {s.limits} |"
+        for s in described.settings(config, base)
     ]
     return "| key | type | default | limits |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
-
-
-def settings_rows(name: str, field: FieldInfo) -> Iterator[str]:
-    """The row of a setting; a group of settings has one for each of its own."""
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-        for inner, one in field.annotation.model_fields.items():
-            yield from settings_rows(f"{name}.{inner}", one)
-    else:
-        yield f"| `{name}` | {described(field.annotation)} | {default(field)} | {limits(field)} |"
-
-
-def described(kind: Any) -> str:
-    """A type in words."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " or ".join(f"`{a}`" for a in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join("none" if a is type(None) else described(a) for a in args)
-    if origin is dict:
-        return "settings" if args[1] is Any else f"{described(args[0])} → {described(args[1])}"
-    if origin is tuple:
-        return f"list of {described(args[0])}"
-    return {str: "text", Path: "path", bool: "true or false", int: "integer", float: "number"}[kind]
-
-
-def default(field: FieldInfo) -> str:
-    """A default value, or that there is none."""
-    return "**required**" if field.is_required() else shown(field.get_default(call_default_factory=True))
-
-
-def shown(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if value is None or value in ((), {}):
-        return "none"
-    if isinstance(value, Path):
-        return f"`{value.as_posix()}`"
-    if isinstance(value, str) and "\n" in value:
-        return f"`{json.dumps(value)}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def limits(field: FieldInfo) -> str:
-    """The bounds of a number or a size."""
-    found = [
-        text.format(f"{getattr(m, name):g}")
-        for m in field.metadata
-        for kind, (text, name) in BOUNDS.items()
-        if isinstance(m, kind)
-    ]
-    found += [f"at least {m.min_length}" for m in field.metadata if isinstance(m, MinLen)]
-    found += [f"at most {m.max_length}" for m in field.metadata if isinstance(m, MaxLen)]
-    return ", ".join(found)
 
 
 # The losses

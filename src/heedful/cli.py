@@ -41,19 +41,41 @@ ENVIRONMENT = {
 }
 """Faults of disks and permissions: the user's to mend, not ours."""
 
+
+def _list_settings(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    from inspect import getdoc
+
+    from heedful import described
+
+    verb = context.command_path.removeprefix(context.find_root().command_path).strip()
+    config = config_of(verb)
+    typer.echo(f"Settings of `heedful {verb}`, written as key=value:\n")
+    typer.echo(described.listed(config, {"output": _output(verb)}))
+    typer.echo(f"\n{getdoc(config)}")
+    raise typer.Exit
+
+
 Recipe = Annotated[str, typer.Argument(help="A built-in recipe (demo, local) or a YAML file.")]
 Words = Annotated[list[str] | None, typer.Argument(help="Settings: key=value ...", metavar="[KEY=VALUE]...")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+Listing = Annotated[
+    bool,
+    typer.Option(
+        "--settings", help="List all settings with their defaults.", is_eager=True, callback=_list_settings
+    ),
+]
 
 
 @app.command()
-def demo(words: Words = None, dry_run: DryRun = False) -> None:
+def demo(words: Words = None, dry_run: DryRun = False, listing: Listing = False) -> None:
     """The whole loop on the built-in world, on a CPU."""
     _loop("demo", words, dry_run)
 
 
 @app.command()
-def loop(recipe: Recipe, words: Words = None, dry_run: DryRun = False) -> None:
+def loop(recipe: Recipe, words: Words = None, dry_run: DryRun = False, listing: Listing = False) -> None:
     """The whole loop on your model and data, any number of rounds."""
     _loop(recipe, words, dry_run)
 
@@ -76,7 +98,9 @@ def _loop(recipe: str, words: list[str] | None, dry_run: bool) -> None:
 def _stage(verb: str, shown: str = "") -> Any:
     shown = shown or verb
 
-    def command(recipe: Recipe, words: Words = None, dry_run: DryRun = False) -> None:
+    def command(
+        recipe: Recipe, words: Words = None, dry_run: DryRun = False, listing: Listing = False
+    ) -> None:
         from heedful import loop as loop_module
         from heedful import recipes, settings
 
@@ -90,7 +114,7 @@ def _stage(verb: str, shown: str = "") -> Any:
         section = found.get(name, {})  # a recipe's `judge` is a name, not the settings of the verb
         own = section if isinstance(section, dict) else {}
         values = settings.merge(shared | own, settings.parse(words or []))
-        values.setdefault("output", str(Path("runs") / verb))
+        values.setdefault("output", _output(shown))
         config = settings.build(getattr(stage, config_name(name)), values, what=shown)
         if dry_run:
             typer.echo(config.model_dump_json(indent=1))
@@ -108,9 +132,29 @@ def _stage(verb: str, shown: str = "") -> Any:
     return command
 
 
+def _output(verb: str) -> str:
+    """Where a verb writes unless it is told."""
+    return str(Path("runs") / verb.replace(" ", "_"))
+
+
 def config_name(verb: str) -> str:
     """The name of a stage's configuration: PanelStudyConfig for panel_study."""
     return f"{verb.title().replace('_', '')}Config"
+
+
+def stage_config(name: str) -> Any:
+    """A stage's configuration class."""
+    name = name.replace("-", "_").replace(" ", "_")
+    return getattr(import_module(f"heedful.stages.{name}"), config_name(name))
+
+
+def config_of(verb: str) -> Any:
+    """The configuration that a verb's key=value words fill; None where there are none, or they are a stage's."""
+    places = {"demo": "loop", "loop": "loop", "bench": "bench.config", "serve": "serve.config"}
+    if verb in places:
+        name = "loop" if verb == "demo" else verb
+        return getattr(import_module(f"heedful.{places[verb]}"), config_name(name))
+    return stage_config(verb) if verb in HELP or verb.startswith("panel ") or verb == "selfcheck" else None
 
 
 def _done_as_feedback_verb(first: str, words: list[str]) -> bool:
@@ -127,15 +171,15 @@ HELP = {
     "tokenizer": "Train a byte-level BPE tokenizer on text.",
     "pretrain": "Train a base model from random weights on text.",
     "sft": "Fine-tune on dialogues; loss on the answers only.",
-    "feedback": "Sample answers and have them judged; `feedback stats`, `export`, ... work on a store.",
-    "reward": "Train a reward model on comparisons, rankings, ratings or steps.",
-    "rl": "Improve the policy against the reward model: REINFORCE, A2C, TRPO, PPO, RLOO, GRPO.",
+    "feedback": "Sample answers and have them judged; work on a store.",
+    "reward": "Train a reward model on comparisons, ratings or steps.",
+    "rl": "Improve the policy against a reward: REINFORCE to PPO and GRPO.",
     "prefer": "Improve the policy on comparisons, by DPO and its relatives.",
-    "best-of": "Best of n by reward, and learning from it: rejection sampling, expert iteration.",
+    "best-of": "Best of n by reward; rejection sampling and expert iteration.",
     "distill": "Train a student on its teacher's distributions or answers.",
     "judge": "Let a model judge answers, measured against people first.",
     "revise": "Let a model criticise and revise its own answers.",
-    "write": "Write a long text step by step: panel beside text, plans to choose from.",
+    "write": "Write a long text step by step, its panel beside it.",
     "evaluate": "Compare policies: win rates, KL, length, stopping, repetition.",
     "report": "Write report.html of a finished run.",
 }
@@ -168,6 +212,7 @@ def selfcheck(
     model: str,
     words: Words = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    listing: Listing = False,
 ) -> None:
     """Check the engine's laws on your own model and machine."""
     import json
@@ -209,6 +254,7 @@ def bench(
     only: Annotated[str, typer.Option(help="Works to measure, e.g. sft,dpo.")] = "",
     compare: Annotated[str, typer.Option(help="An earlier summary.json: say what changed.")] = "",
     dry_run: DryRun = False,
+    listing: Listing = False,
 ) -> None:
     """Measure speed and memory against TRL on the same work."""
     from heedful import settings
@@ -272,8 +318,9 @@ def serve(
     reward: Annotated[str, typer.Option(help="A reward model's folder: scores, ranks, best-of-n.")] = "",
     engine: Annotated[str, typer.Option(help="heedful or vllm.")] = "",
     dry_run: DryRun = False,
+    listing: Listing = False,
 ) -> None:
-    """Serve a model, a reward model or both: OpenAI's API, with a key."""
+    """Serve a model, a reward model or both over OpenAI's API."""
     from heedful import settings
     from heedful.serve.config import ServeConfig
 
@@ -337,5 +384,6 @@ def explained(error: Exception) -> str | None:
         message: str = error.format_message()
         if message.startswith("Usage"):
             return message + "\n"
-        return f"heedful: {message[0].lower()}{message[1:].rstrip('.')}: see heedful --help\n"
+        command = getattr(getattr(error, "ctx", None), "command_path", "heedful")
+        return f"heedful: {message[0].lower()}{message[1:].rstrip('.')}: see {command} --help\n"
     return None

@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from cli.kit import Heedful
-from heedful import __version__, cli
+from heedful import __version__, cli, settings
 
 STAGES = "tokenizer pretrain sft feedback reward rl prefer best-of distill judge revise write evaluate report"
 VERBS = [
@@ -69,3 +69,22 @@ def test_every_verb_has_a_stage_with_a_configuration_a_main_and_a_line(verb: str
     assert stage.__doc__
     for name in (cli.config_name(file), "main", "line"):
         assert getattr(stage, name).__doc__
+
+
+@pytest.mark.parametrize("verb", ["demo", "rl", "best-of", "panel study", "selfcheck", "serve", "bench"])
+def test_settings_are_listed_with_what_holds_if_nothing_is_said(heedful: Heedful, verb: str) -> None:
+    """Every setting once, in 80 columns; and what is shown as a default is taken as that value."""
+    text = heedful(*verb.split(), "--settings").out
+    assert max(map(len, text.splitlines()[: text.count("=")])) < 80
+    shown = dict(re.findall(r"^  ([a-z_.]+)=(\S*)", text, re.MULTILINE))
+    config = cli.config_of(verb)
+    names = {field.alias or name for name, field in config.model_fields.items()}
+    assert {name.split(".")[0] for name in shown} == names
+    shown |= {"model": "..."} if verb == "serve" else {}
+    needed = [name for name, value in shown.items() if value == "..."]
+    given = {name: value for name, value in shown.items() if value and value != "..."}
+    values = settings.parse(f"{name}={value}" for name, value in given.items())
+    assert verb == "serve" or list(shown)[: len(needed)] == needed
+    filled = settings.build(config, {**dict.fromkeys(needed, "-"), **values}, what=verb)
+    bare = settings.build(config, dict.fromkeys([*needed, *({"output"} & names)], "-"), what=verb)
+    assert filled.model_dump(exclude={"output"}) == bare.model_dump(exclude={"output"})

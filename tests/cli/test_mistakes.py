@@ -27,6 +27,7 @@ WORDS = [
     ("pretrian small", r"no such command 'pretrian'.*pretrain"),
     ("loop", r"missing argument 'recipe'"),
     ("loop small --dry", r"no such option: --dry"),
+    ("loop seed=1", r"a recipe comes before the settings: write local seed=1"),
     ("loop smal", r"there is no recipe 'smal'\. Did you mean 'small'\?"),
     ("loop none.yaml", r"recipe file 'none\.yaml' does not exist"),
     ("loop small seed", r"'seed' is not a setting: write key=value"),

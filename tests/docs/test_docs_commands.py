@@ -44,7 +44,7 @@ def check_heedful(verb: str, words: list[str]) -> None:
         plain.pop(0)
     elif verb not in ("demo", "bench"):
         recipes.find(plain.pop(0))
-    settings.check(docs_kit.generator().config_of(verb), settings.parse(plain), what=verb)
+    settings.check(cli.config_of(verb), settings.parse(plain), what=verb)
 
 
 def check(command: str) -> None:

@@ -68,9 +68,8 @@ def test_before_the_first_step_nothing_changes_and_after_it_the_base_is_still_th
     model = trained(base)
     after = logp(model)
     assert (after - before).abs().max() > 0.1
-    adapters.switched_off(model, True)
-    torch.testing.assert_close(logp(model), before)
-    adapters.switched_off(model, False)
+    with adapters.switched_off(model):
+        torch.testing.assert_close(logp(model), before)
     torch.testing.assert_close(logp(model), after)
     names = [n for n, p in model.named_parameters() if p.requires_grad]
     assert names

@@ -169,6 +169,16 @@ def reward_result() -> dict[str, Any]:
         "annotator_gold_accuracy": share(0.842, 1500),
         "calibration_error": 0.021,
         "calibration": curve,
+        "length_controlled_accuracy": share(0.702, 1600),
+        "chosen_longer": share(0.803, 1100),
+        "chosen_shorter": share(0.601, 500),
+        "by_strength": {"1": share(0.655, 900), "2": share(0.838, 790)},
+        "by_criterion": {"honest": share(0.71, 800), "overall": share(0.77, 890)},
+        "benchmark": {
+            "accuracy": share(0.689, 300),
+            "mean_of_subsets": 0.691,
+            "by_subset": {"chat": share(0.75, 200), "<b>hard</b>": share(0.632, 100)},
+        },
         "seconds": 22.0,
     }
 

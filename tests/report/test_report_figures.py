@@ -27,6 +27,7 @@ def test_the_summary_has_exactly_the_shape_that_is_promised(demo: Path) -> None:
         "commit",
         "device",
         "threads",
+        "prefer_loss",
         "seconds",
         "peak_memory_bytes",
         "figures",

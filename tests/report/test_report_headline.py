@@ -21,6 +21,16 @@ def test_one_line_says_who_wins_and_how_the_reward_model_stands(tmp_path: Path) 
     )
 
 
+def test_the_policy_learnt_from_comparisons_is_called_by_its_loss(tmp_path: Path) -> None:
+    fake_run.build(tmp_path)
+    identity = {"config": {"loss": "simpo"}, "inputs": {}}
+    fake_run.write_json(
+        tmp_path / "round-1" / "prefer" / "stage.json", {"identity": identity, "result": {"seconds": 1.0}}
+    )
+    assert "simpo in 71.2 % [68.5, 73.9]" in report.line(reported(tmp_path))
+    assert "DPO" not in report.line(reported(tmp_path))
+
+
 def test_the_line_says_when_only_the_reward_model_judged(tmp_path: Path) -> None:
     fake_run.build(tmp_path)
     fake_run.stage(tmp_path / "round-1" / "evaluate", fake_run.evaluation(judge=None))

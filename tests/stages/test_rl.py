@@ -103,6 +103,24 @@ def test_a_critic_is_written_with_its_policy(tmp_path: Path) -> None:
     assert hub.load_scorer(chosen.output / "critic").config.num_labels == 1
 
 
+@pytest.mark.parametrize("more", [{**GROUP, "kl_coef": 0.1}, {"algorithm": "trpo", "critic": "policy"}])
+def test_the_reference_of_a_new_adapter_is_what_lies_below_it(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Before the first step an adapter changes nothing; after it, distances are those from a copy of the start."""
+    pytest.importorskip("peft", reason="adapters need peft: pip install 'heedful[lora]'")
+    whole, small = (config(tmp_path, name, lora_r=r, **more) for name, r in (("whole", 0), ("small", 4)))
+    rl.main(whole)
+    result = rl.main(small)
+    firsts = [rows(c)[0] for c in (whole, small)]
+    assert firsts[0]["reward"] == pytest.approx(firsts[1]["reward"], abs=1e-4)
+    assert abs(firsts[1]["kl"]) < 1e-4
+    assert rows(small)[-1]["kl"] != pytest.approx(0, abs=1e-4)
+    assert (small.output / "model" / "adapter_model.safetensors").is_file()
+    # A second stage goes on with the adapter; its reference is where it starts.
+    further = rl.main(config(tmp_path, "further", lora_r=4, **more, model=str(small.output / "model")))
+    assert abs(rows(config(tmp_path, "further", lora_r=4, **more))[0]["kl"]) < 1e-4
+    assert result["episodes"] == further["episodes"]
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [

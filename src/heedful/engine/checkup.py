@@ -122,14 +122,14 @@ def table(found: dict[str, Any]) -> str:
 def planned(forecast: Forecast, memory: int) -> str:
     """A forecast as a table of 80 columns."""
     sizes, weights = forecast.sizes, forecast.trained
-    step = "iteration" if forecast.stage == "rl" else "step"
+    step, one = ("iteration", "an") if forecast.stage == "rl" else ("step", "a")
     peak = max(forecast.peak, key=lambda phase: forecast.peak[phase])
     rows = [
         ("model", f"{forecast.parameters / 1e6:,.1f}M parameters, {weights / 1e6:,.1f}M of all are trained"),
         *((name, size(n * weights)) for name, n in BYTES_PER_PARAMETER.items()),
         ("activations", f"{size(forecast.bytes_per_token)} a token, rows of {sizes.row:,} tokens"),
         *((f"peak, {phase}", size(held)) for phase, held in forecast.peak.items()),
-        (f"a {step}", f"{sizes.step:,.0f} tokens, {duration(forecast.step_seconds)}"),
+        (f"{one} {step}", f"{sizes.step:,.0f} tokens, {duration(forecast.step_seconds)}"),
         *((f"  {phase}", duration(seconds)) for phase, seconds in forecast.seconds.items()),
     ]
     if sizes.steps:

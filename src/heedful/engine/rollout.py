@@ -23,6 +23,7 @@ from heedful.engine.scorer import Scorer
 from heedful.engine.table import Table, padded, with_columns
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
+from heedful.nn import adapters
 from heedful.types import Prompt
 
 LOGP_TOLERANCE = 1e-3
@@ -102,7 +103,8 @@ class Rollouts:
     """A generator of batches that samples from the policy it trains; `kl_coef` is the controller's state.
 
     `model` is what is trained: the policy with its critic, or the policy alone where advantages need no critic.
-    Without a `reference` there is neither a penalty nor a measured distance from it. With a curriculum, `prompts` come
+    Without a `reference` there is neither a penalty nor a measured distance from it; a reference with an adapter counts
+    without it, so it may be the policy itself. With a curriculum, `prompts` come
     easiest first. `place` is how many optimiser steps of a whole run lie before this one, and `ended` whether an
     iteration has come to its end: between iterations there is nothing but these and `kl_coef` to remember.
     """
@@ -271,7 +273,8 @@ class Rollouts:
         """The reference's log-probs at the sampling temperature; not truncated, or they could be minus infinity."""
         temperature = self.settings.temperature
         drawn = None if temperature == 1 else Sampling(temperature=temperature)
-        rows = sequence_columns(self.reference, trees, "logp", drawn=drawn)
+        with adapters.switched_off(self.reference):
+            rows = sequence_columns(self.reference, trees, "logp", drawn=drawn)
         return [values for row in rows for values in row]
 
     def _per_token(self, model: Any, trees: Sequence[Tree], name: str) -> list[Tensor]:

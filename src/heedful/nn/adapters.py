@@ -59,12 +59,20 @@ def has(model: Any) -> bool:
     return bool(getattr(model, "peft_config", None))
 
 
-def switched_off(model: Any, off: bool) -> None:
-    """Switch the adapter of a model off, so that it is the base model, or on again."""
-    layer = _peft().tuners.tuners_utils.BaseTunerLayer
-    for module in model.modules():
-        if isinstance(module, layer):
-            module.enable_adapters(not off)
+@contextmanager
+def switched_off(model: Any) -> Iterator[None]:
+    """The model without its adapter, if it has one: the base model that lies below it."""
+    layers = []
+    if has(model):
+        layer = _peft().tuners.tuners_utils.BaseTunerLayer
+        layers = [module for module in model.modules() if isinstance(module, layer)]
+    for module in layers:
+        module.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for module in layers:
+            module.enable_adapters(True)
 
 
 def save_pretrained(folder: str | Path, model: Any) -> None:

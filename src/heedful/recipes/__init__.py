@@ -16,6 +16,8 @@ def find(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"recipe '{name}' starts from itself: {' -> '.join((*above, name))}")
     if name in NAMES:
         return dict(import_module(f"heedful.recipes.{name}").settings())
+    if "=" in name:
+        raise UserError(f"a recipe comes before the settings: write local {name}")
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
         raise UserError(

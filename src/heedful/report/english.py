@@ -140,6 +140,17 @@ WORDS = {
     "agree_all": "Reward model, all held-out judgements",
     "agree_gold": "Reward model agrees with gold",
     "agree_annotators_gold": "Annotators agree with gold",
+    "parts": "On which judgements is it right?",
+    "parts_caption": "The number in front counts judgements. Whoever goes by length alone stands on the dashed line in "
+    "the first row, however often people choose the longer answer.",
+    "length_controlled_accuracy": "Longer and shorter, equal weight",
+    "chosen_longer": "The longer answer is better",
+    "chosen_shorter": "The shorter answer is better",
+    "by_strength": "Strength of the preference: {part}",
+    "by_criterion": "Judged by: {part}",
+    "benchmark": "On the benchmark",
+    "benchmark_caption": "Accuracy by subset; the number in front counts pairs.",
+    "benchmark_all": "All pairs",
     "calibration": "When it is sure, is it right?",
     "calibration_caption": "Judgements grouped by how sure the reward model was, and how often people chose as it "
     "did; the small numbers count judgements. On the dashed line its probabilities mean what they say{error}.",

@@ -27,6 +27,9 @@ RESULTS = (
     ("reward", "accuracy_on_the_same_pairs", "reward/accuracy_on_the_same_pairs", "share", None),
     ("reward", "gold_accuracy", "reward/gold_accuracy", "share", None),
     ("reward", "calibration_error", "reward/calibration_error", "share", "heldout_judgements"),
+    ("reward", "length_controlled_accuracy", "reward/length_controlled_accuracy", "share", None),
+    ("reward", "chosen_longer", "reward/chosen_longer", "share", None),
+    ("reward", "chosen_shorter", "reward/chosen_shorter", "share", None),
     ("prefer", "heldout_loss", "prefer/heldout_loss", "nats per pair", None),
     ("prefer", "heldout_accuracy", "prefer/heldout_accuracy", "share", None),
     ("rl", "episodes", "rl/episodes", "answers", None),
@@ -96,11 +99,30 @@ def of_stages(stages: Stages) -> dict[str, Figure]:
         result = stages[stage].result if stage in stages else {}
         if figure := as_figure(result.get(key), unit, result.get(n) if n else None):
             found[name] = figure
+    if "reward" in stages:
+        found |= dict(_parts(stages["reward"].result))
     if "rl" in stages:
         found |= dict(_entropies(stages["rl"]))
     if "evaluate" in stages:
         found |= dict(_evaluated(stages["evaluate"]))
     return found
+
+
+def _parts(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """The reward model's accuracy on parts of the judgements, and on the subsets of a benchmark."""
+    benchmark = result.get("benchmark") or {}
+    groups = {
+        "by_strength": result.get("by_strength"),
+        "by_criterion": result.get("by_criterion"),
+        "benchmark": benchmark.get("by_subset"),
+    }
+    for name, values in groups.items():
+        for part, value in (values or {}).items():
+            if figure := as_figure(value, "share"):
+                yield f"reward/{name}/{part}", figure
+    for key, name in (("accuracy", "benchmark"), ("mean_of_subsets", "benchmark_mean_of_subsets")):
+        if figure := as_figure(benchmark.get(key), "share"):
+            yield f"reward/{name}", figure
 
 
 def _entropies(stage: StageRun) -> Iterator[tuple[str, Figure]]:
@@ -155,6 +177,12 @@ def _finite(value: Any) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+def prefer_loss(stages: Stages) -> str | None:
+    """The loss that the stage `prefer` learnt with, None without that stage."""
+    stage = stages.get("prefer")
+    return str(stage.config.get("loss", "dpo")) if stage else None
+
+
 def summary(run: Run, *, command: str, peak_memory_bytes: int) -> dict[str, Any]:
     """The content of summary.json."""
     record = run.record
@@ -164,6 +192,7 @@ def summary(run: Run, *, command: str, peak_memory_bytes: int) -> dict[str, Any]
         "commit": record.get("commit"),
         "device": record.get("device"),
         "threads": record.get("threads"),
+        "prefer_loss": prefer_loss(run.stages),
         "seconds": run.seconds,
         "peak_memory_bytes": peak_memory_bytes,
         "figures": figures(run),

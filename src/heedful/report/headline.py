@@ -9,8 +9,15 @@ from rich.table import Table
 
 from heedful.report import digits
 from heedful.report.figures import Figure, Figures
+from heedful.report.wording import clean
 
 NAMES = {"sft": "SFT", "before": "before", "prefer": "DPO", "rl": "RL"}
+
+
+def names(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What policies are called; that of `prefer` by its loss."""
+    loss = summary["prefer_loss"]
+    return NAMES if loss in (None, "dpo") else {**NAMES, "prefer": clean(loss)}
 
 
 def policies(figures: Figures) -> tuple[str, list[str]]:
@@ -27,17 +34,17 @@ def policies(figures: Figures) -> tuple[str, list[str]]:
 def line(summary: Mapping[str, Any]) -> str:
     """Who beats the baseline by how much, and how the reward model compares with people."""
     figures: Figures = summary["figures"]
-    baseline, names = policies(figures)
-    parts = []
-    for number, name in enumerate(names):
+    baseline, compared = policies(figures)
+    called, parts = names(summary), []
+    for number, name in enumerate(compared):
         gold = f"{name}/win_rate_vs_{baseline}"
         figure = figures.get(gold) or figures[f"{gold}_by_reward_model"]
         share = f"{digits.value_of(figure)} {digits.interval(figure)}".rstrip()
-        said = f"{NAMES.get(name, name)} in {share}"
+        said = f"{called.get(name, name)} in {share}"
         if number == 0:
-            of = f"{NAMES.get(baseline, baseline)} in {share} of {figure['n']} prompts"
+            of = f"{called.get(baseline, baseline)} in {share} of {figure['n']} prompts"
             by = "" if gold in figures else " by its reward model's view"
-            said = f"{NAMES.get(name, name)} beats {of}{by}"
+            said = f"{called.get(name, name)} beats {of}{by}"
         parts.append(said)
     found = [", ".join(parts)] if parts else []
     agreement = figures.get("feedback/annotator_agreement")
@@ -53,9 +60,10 @@ def line(summary: Mapping[str, Any]) -> str:
 def table(summary: Mapping[str, Any]) -> Table:
     """Every policy's main figures, a line each; fits 80 columns."""
     figures: Figures = summary["figures"]
-    baseline, names = policies(figures)
+    baseline, compared = policies(figures)
+    called = names(summary)
     win = f"win_rate_vs_{baseline}"
-    against = NAMES.get(baseline, baseline)
+    against = called.get(baseline, baseline)
     made = Table(
         title=f"Held-out prompts: % won against {against}, ties half", title_justify="left", box=box.SIMPLE
     )
@@ -69,12 +77,14 @@ def table(summary: Mapping[str, Any]) -> Table:
         "ends %": "stop_rate",
         "tokens": "length",
     }
-    used = {k: v for k, v in columns.items() if any(f"{name}/{v}" in figures for name in (baseline, *names))}
+    used = {
+        k: v for k, v in columns.items() if any(f"{name}/{v}" in figures for name in (baseline, *compared))
+    }
     for label in used:
         made.add_column(label, justify="right", no_wrap=True)
-    for name in (baseline, *reversed(names)) if names else ():
+    for name in (baseline, *reversed(compared)) if compared else ():
         cells = [shown(figures.get(f"{name}/{measure}"), measure == win) for measure in used.values()]
-        made.add_row(NAMES.get(name, name), *cells)
+        made.add_row(called.get(name, name), *cells)
     return made
 
 

@@ -5,6 +5,7 @@ from heedful.report.figures import Outcome
 from heedful.report.plots import Mark
 from heedful.report.run import StageRun
 from heedful.report.view import Plot, Section, View
+from heedful.report.wording import clean
 
 CRITERIA = ("grade", "helpful", "honest", "harmless")
 
@@ -127,10 +128,43 @@ def reward(view: View) -> Section | None:
     if rows:
         title = words("agreement")
         made.append(Plot(title, plots.dots("agreement", rows, title, middle=0.5), words("agreement_caption")))
+    made += [plot for plot in (parts(view), benchmark(view)) if plot]
     stage = view.run.stages.get("reward")
     if stage and (plot := calibration(view, stage)):
         made.append(plot)
     return Section("reward", words("reward"), words("reward_note"), tuple(made)) if made else None
+
+
+LENGTHS = ("length_controlled_accuracy", "chosen_longer", "chosen_shorter")
+
+
+def parts(view: View) -> Plot | None:
+    """Accuracy by length, by how strongly people preferred, and by what they judged."""
+    words, known = view.words, view.figures
+    rows = [(words(key), f"reward/{key}") for key in LENGTHS]
+    for group in ("by_strength", "by_criterion"):
+        prefix = f"reward/{group}/"
+        rows += [(words(group, part=clean(n.removeprefix(prefix))), n) for n in known if n.startswith(prefix)]
+    return _accuracies(view, "parts", rows)
+
+
+def benchmark(view: View) -> Plot | None:
+    """Accuracy on each subset of the benchmark, and on all of it."""
+    prefix = "reward/benchmark/"
+    rows = [(clean(n.removeprefix(prefix)), n) for n in view.figures if n.startswith(prefix)]
+    return _accuracies(view, "benchmark", [*rows, (view.words("benchmark_all"), "reward/benchmark")])
+
+
+def _accuracies(view: View, name: str, rows: list[tuple[str, str]]) -> Plot | None:
+    marked = [
+        (label, [Mark(f"{figure['n']:,}", figure["value"], figure["low"], figure["high"], "model")])
+        for label, key in rows
+        if (figure := view.figures.get(key))
+    ]
+    if not marked:
+        return None
+    title = view.words(name)
+    return Plot(title, plots.dots(name, marked, title, middle=0.5), view.words(f"{name}_caption"))
 
 
 def calibration(view: View, stage: StageRun) -> Plot | None:

@@ -60,9 +60,8 @@ class View:
 
     def loss(self, name: str) -> str | None:
         """The loss that stands for the stage `prefer`, where it is not the one that stage is named after."""
-        stage = self.run.stages.get(name) if name == "prefer" else None
-        loss = str(stage.config.get("loss", "dpo")) if stage else "dpo"
-        return None if loss == "dpo" else clean(loss)
+        loss = self.summary["prefer_loss"] if name == "prefer" else None
+        return None if loss in (None, "dpo") else clean(loss)
 
     def judge(self, outcome: Outcome) -> str:
         """Whose view counts."""

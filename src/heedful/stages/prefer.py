@@ -1,5 +1,6 @@
 """Judgements -> a better policy without a reward model: DPO and its relatives, found by name."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -127,11 +128,7 @@ def referred(
                 f"reference={folder} reads other token ids than model={config.model}: give one alike"
             )
         reference = hub.load_model(folder, dtype=model.dtype)
-    if below:
-        adapters.switched_off(model, True)
-    if judgements.needs_reference(loss):
-        known = known.referred(reference, cache.folder())
-    unseen = unseen.referred(reference, cache.folder())
-    if below:
-        adapters.switched_off(model, False)
-    return known, unseen
+    with adapters.switched_off(model) if below else nullcontext():
+        if judgements.needs_reference(loss):
+            known = known.referred(reference, cache.folder())
+        return known, unseen.referred(reference, cache.folder())

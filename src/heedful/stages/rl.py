@@ -39,20 +39,21 @@ from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
 from heedful.engine.scorer import Scorer
-from heedful.engine.stage import Inputs, Stage, StageConfig
+from heedful.engine.stage import Inputs, Stage
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
 from heedful.engine.trust_region import Region, TrustRegion
+from heedful.engine.tuning import LoraConfig, load_start
 from heedful.errors import UserError
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
-from heedful.nn import hub
+from heedful.nn import adapters, hub
 from heedful.nn.actor_critic import ActorCritic, SharedTrunk
 from heedful.nn.average import Average
 from heedful.types import Prompt
 
 
-class RlConfig(StageConfig):
+class RlConfig(LoraConfig):
     """`model` is the policy to start from and the reference, `reward` the reward model, `prompts` a file.
 
     `algorithm` names a usual combination of what follows; whatever is set beside it holds. `surrogate` is what is
@@ -189,10 +190,9 @@ def main(config: RlConfig) -> dict[str, Any]:
     reward = load_reward(config.reward)
     if config.step_rewards and not isinstance(reward, ProcessRewardModel):
         raise UserError(f"step_rewards needs a process reward model, and '{config.reward}' is none")
-    weights = dtype(config.precision)
-    actor = hub.load_model(config.model, dtype=weights)
+    actor = load_start(config)
     model = with_critic(actor, config)
-    reference = hub.load_model(config.model, dtype=weights)
+    reference = starting_point(actor, config)
     for part in (model, reference):
         use_packed_attention(part)
     policy = Policy(actor, tokenizer, elsewhere(config, actor, tokenizer))
@@ -211,7 +211,7 @@ def main(config: RlConfig) -> dict[str, Any]:
     for step in steps(stage, config, model, rollouts, texts, average):
         last = {**rollouts.metrics, "entropy": step.metrics["entropy"]}
     with atomic.new_folder(stage.folder / "model") as folder:
-        hub.save_model(folder, average.policy.to(weights) if average else actor, tokenizer)
+        hub.save_model(folder, average.policy.to(dtype(config.precision)) if average else actor, tokenizer)
     if not isinstance(model, ActorCritic | SharedTrunk):
         return stage.finish(episodes=episodes(config), **last)
     with atomic.new_folder(stage.folder / "critic") as folder:
@@ -230,6 +230,13 @@ def episodes(config: RlConfig) -> int:
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     return f"{result['episodes']} episodes, reward {result['reward']:+.2f}, KL {result['kl']:.1f} nats"
+
+
+def starting_point(actor: Any, config: RlConfig) -> Any:
+    """The reference: the policy below a new adapter, which needs no copy, else a frozen copy of the start."""
+    if adapters.has(actor) and adapters.base_of(config.model) is None:
+        return actor
+    return hub.load_model(config.model, dtype=dtype(config.precision))
 
 
 def with_critic(actor: Any, config: RlConfig) -> Any:

@@ -14,6 +14,7 @@ from heedful.engine.panel_author import Author
 from heedful.engine.sampler import Answered, Asked
 from heedful.engine.sampling import Sampling
 from heedful.panels import desk, grammar, requests
+from heedful.panels import text as panel_text
 from heedful.panels.desk import Ask
 from heedful.types import Prompt
 
@@ -99,3 +100,13 @@ def test_the_plan_with_the_highest_total_is_taken_and_the_first_of_equals() -> N
 
     assert plan_choice.by(judge)(stories, candidates) == [("long plan", "of two"), ("same",)]
     assert plan_choice.find("first", model="")(stories, candidates) == [("x",), ("same",)]
+
+
+def test_by_rule_the_dead_do_not_act() -> None:
+    story = desk.begin(
+        "a", panel_text.parse("person Tom: dead\nperson Mina: in the mill\nplace the cave: closed")
+    )
+    plans = [("Tom sings",), ("Mina goes to the cave",), ("Mina sings", "see Tom"), ("Mina sleeps",)]
+    assert plan_choice.find("rule", model="")([story], [plans]) == [plans[2]]
+    assert plan_choice.inputs("rule") == {}
+    assert plan_choice.inputs("ai:judge") == {"judge.model": "judge"}

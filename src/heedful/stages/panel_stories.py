@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from heedful.data import atomic, files
-from heedful.engine import judges, plan_choice, terminal
+from heedful.engine import plan_choice, terminal
 from heedful.engine.panel_author import Author, open_author
 from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, read_first
 from heedful.engine.policy import Policy
@@ -26,7 +26,8 @@ from heedful.world import saga, saga_judge
 class PanelStoriesConfig(StageConfig):
     """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt.
 
-    Of `plans` candidates the one that `choose` likes best is taken: `first`, `reward:MODEL` or another judge.
+    Of `plans` candidates the one that `choose` likes best is taken: `first`, `rule` (least against the panel),
+    `reward:MODEL` or another judge.
     """
 
     panel_models: tuple[Path, ...] = Field(min_length=1)
@@ -49,8 +50,11 @@ class PanelStoriesConfig(StageConfig):
 def main(config: PanelStoriesConfig) -> dict[str, Any]:
     """Write the stories to stories.jsonl; return contradictions, exponents and the curve of diversity."""
     named = {f"panel_models.{n}": p for n, p in enumerate(config.panel_models)}
-    judged = judges.inputs(config.choose) if config.choose != plan_choice.FIRST else {}
-    inputs: Inputs = {**named, **{f"text_models.{n}": p for n, p in enumerate(config.text_models)}, **judged}
+    inputs: Inputs = {
+        **named,
+        **{f"text_models.{n}": p for n, p in enumerate(config.text_models)},
+        **plan_choice.inputs(config.choose),
+    }
     stage = Stage("panel_stories", config, inputs)
     if (done := stage.finished()) is not None:
         return done

@@ -32,8 +32,8 @@ class WriteConfig(StageConfig):
     """`model` writes, in this process or behind `server`. One begins from `premise`, `outline`, `text` or `panel`.
 
     `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
-    as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `reward:MODEL`
-    or another judge, for so many `steps`.
+    as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
+    against the panel), `reward:MODEL` or another judge, for so many `steps`.
     """
 
     model: str

@@ -57,6 +57,7 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
         return done
     steps, heldout = read_steps(config.data), read_steps(config.heldout)
     tokenizer = hub.load_tokenizer(config.model)
+    chat.ensure_chat_template(tokenizer)
     asked = [s for s in heldout if s.before.plan][: config.passages]
     if not asked:
         raise UserError(

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ LEGS: list[
     (2_500_000, {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0}),
 ]
 PAIR = f"longer-{len(LEGS)}"
-READER = 4200  # steps that the reader learns from, beside what the pair has learnt
 ROUNDS = 2
 TALE = 60  # passages of a tale that a real model writes
 
@@ -102,25 +100,11 @@ def longer(out: Path) -> dict[str, Any]:
 def reading(out: Path) -> dict[str, Any]:
     """Panels read from held-out stories under the grammar, by models that have learnt more and more of it."""
     found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
-    data = [first(out, READER), steps(out)[1], "max_length=260"]
-    only = ["write=0", "update=1", "plan=0", "read=1", "partial=0"]
-    start = f"model={out}/{PAIR}/panel-0"
-    taught = heedful(out / "reader", "panel", "train", "demo", start, *data, *TRAINING, *only)
     return {
         "reading": found,
         "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
         "reading_longer": read(out / "read-longer", out / PAIR / "panel-0", out),
-        "reader": taught,
-        "reading_reader": read(out / "read-reader", out / "reader/model", out),
     }
-
-
-def first(out: Path, count: int) -> str:
-    """A file of the first `count` steps, as a setting."""
-    place = out / f"first-{count}.jsonl"
-    with (out / "world/steps.jsonl").open(encoding="utf-8") as file:
-        place.write_text("".join(islice(file, count)), encoding="utf-8")
-    return f"data={place}"
 
 
 def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
@@ -134,8 +118,11 @@ def stories(out: Path) -> dict[str, Any]:
     words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
     words = ["panel", "stories", "demo", *words]
     found = {"stories": heedful(out / "stories", *words, "stories=24", "passages=50")}
-    sizes = ["stories=4", "passages=520", "text_temperatures=[1.0]", "curve_panels=0"]
-    return {**found, "long_story": heedful(out / "long", *words, *sizes)}
+    short = ["text_temperatures=[1.0]", "curve_panels=0"]
+    rule = ["plans=4", "choose=rule", "drafts=8", "prose_temperature=1.0"]
+    found["stories_by_rule"] = heedful(out / "by-rule", *words, "stories=24", "passages=50", *short, *rule)
+    found["long_story"] = heedful(out / "long", *words, "stories=2", "passages=520", *short)
+    return found
 
 
 def rounds(out: Path) -> dict[str, Any]:

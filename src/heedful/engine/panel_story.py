@@ -11,7 +11,7 @@ from heedful.engine.policy import Policy
 from heedful.engine.sampler import TokenPrompt
 from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
-from heedful.panels import desk
+from heedful.panels import consistency, desk
 from heedful.panels.desk import Desk
 from heedful.panels.panel import Panel
 from heedful.types import Lang
@@ -62,13 +62,15 @@ def from_panels(
     seed: Sequence[Any],
     plans: int = 1,
     choose: Choose = plan_choice.first,
+    drafts: int = 1,
     panel_tokens: int = 256,
     max_completion_length: int = 96,
     prompts: Prompts | None = None,
 ) -> Iterator[list[Desk]]:
     """Yield the desks after each passage; of `plans` candidates each takes the one that `choose` says.
 
-    A desk without a plan that can be read keeps its panel's own.
+    Of `drafts` of a passage the one that speaks least against the panel is kept, by rule. A desk without a plan that
+    can be read keeps its panel's own.
     """
     now = list(desks)
 
@@ -87,8 +89,9 @@ def from_panels(
             for d, texts in zip(now, answers(asks, heat.plan, number, "plan"), strict=True)
         ]
         now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
-        asks = [desk.ask_write(d, explained=author.explained) for d in now]
-        told = [text or "-" for (text,) in answers(asks, heat.prose, number, "write")]
+        asks = [desk.ask_write(d, drafts, explained=author.explained) for d in now]
+        written = answers(asks, heat.prose, number, "write")
+        told = [consistency.least(d.panel, texts) or "-" for d, texts in zip(now, written, strict=True)]
         asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(now, told, strict=True)]
         patches = answers(asks, heat.update, number, "update")
         now = [desk.written(d, t, p) for d, t, (p,) in zip(now, told, patches, strict=True)]

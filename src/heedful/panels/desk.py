@@ -121,11 +121,11 @@ def choose(desk: Desk, plan: Sequence[str], others: Sequence[Sequence[str]] = ()
     return _kept(changed, Choice("plan", asked, "\n".join(lines), rejected)) if rejected else changed
 
 
-def ask_write(desk: Desk, *, explained: bool = False) -> Ask:
-    """Ask for the passage that the plan tells."""
+def ask_write(desk: Desk, n: int = 1, *, explained: bool = False) -> Ask:
+    """Ask for `n` drafts of the passage that the plan tells."""
     if not desk.panel.plan:
         raise UserError("there is no plan for the next passage: choose one or write one")
-    return Ask("write", requests.write(desk.panel, desk.condition, explained=explained))
+    return Ask("write", requests.write(desk.panel, desk.condition, explained=explained), n=n)
 
 
 def ask_update(desk: Desk, passage: str, *, explained: bool = False) -> Ask:

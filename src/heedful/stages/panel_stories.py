@@ -27,7 +27,7 @@ class PanelStoriesConfig(StageConfig):
     """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt.
 
     Of `plans` candidates the one that `choose` likes best is taken: `first`, `rule` (least against the panel),
-    `reward:MODEL` or another judge.
+    `reward:MODEL` or another judge; of `drafts` of a passage the one in which the fewest sentences are marked.
     """
 
     panel_models: tuple[Path, ...] = Field(min_length=1)
@@ -37,6 +37,7 @@ class PanelStoriesConfig(StageConfig):
     passages: int = Field(50, gt=0)
     plans: int = Field(1, ge=1, le=9)
     choose: str = plan_choice.FIRST
+    drafts: int = Field(1, ge=1, le=64)
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     text_temperatures: tuple[float, ...] = (1.0, 0.5)
@@ -145,6 +146,7 @@ def with_panels(
         seed=seed,
         plans=config.plans,
         choose=plan_choice.find(config.choose, model=str(config.panel_models[number])),
+        drafts=config.drafts,
         panel_tokens=config.panel_tokens,
         max_completion_length=config.max_completion_length,
         prompts=lengths,

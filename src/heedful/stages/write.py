@@ -17,7 +17,7 @@ from heedful.engine import plan_choice
 from heedful.engine.panel_author import Author, frame_length, open_author
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, desk, exchange, text
+from heedful.panels import book, consistency, desk, exchange, text
 from heedful.panels.desk import Ask, Desk
 from heedful.panels.panel import Panel, clean, known_field
 from heedful.types import Lang
@@ -33,7 +33,8 @@ class WriteConfig(StageConfig):
 
     `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
     as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
-    against the panel), `reward:MODEL` or another judge, for so many `steps`.
+    against the panel), `reward:MODEL` or another judge, for so many `steps`. Of `drafts` of a passage the
+    one that speaks least against the panel is kept, by rule.
     """
 
     model: str
@@ -49,6 +50,7 @@ class WriteConfig(StageConfig):
     choose: str = plan_choice.PERSON
     steps: int = Field(0, ge=0)
     plans: int = Field(3, ge=1, le=9)
+    drafts: int = Field(1, ge=1, le=64)
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     panel_tokens: int = Field(256, gt=0)
@@ -181,8 +183,9 @@ def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]
 
 def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
     """The passage that the plan tells."""
-    ask = desk.ask_write(story, explained=author.explained)
-    return asked(config, author, story, ask, config.prose_temperature, lengths)[0]
+    ask = desk.ask_write(story, config.drafts, explained=author.explained)
+    drafts = asked(config, author, story, ask, config.prose_temperature, lengths)
+    return consistency.least(story.panel, drafts)
 
 
 def taken_in(

@@ -117,12 +117,16 @@ def stories(out: Path) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
     words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
     words = ["panel", "stories", "demo", *words]
-    found = {"stories": heedful(out / "stories", *words, "stories=24", "passages=50")}
-    short = ["text_temperatures=[1.0]", "curve_panels=0"]
-    rule = ["plans=4", "choose=rule", "drafts=8", "prose_temperature=1.0"]
-    found["stories_by_rule"] = heedful(out / "by-rule", *words, "stories=24", "passages=50", *short, *rule)
-    found["long_story"] = heedful(out / "long", *words, "stories=2", "passages=520", *short)
-    return found
+    many, short = ["stories=24", "passages=50"], ["text_temperatures=[0.5]", "curve_panels=0"]
+    careful = ["plan_temperature=0.4", "plans=4", "choose=rule", "drafts=8", "prose_temperature=1.0"]
+    return {
+        "stories": heedful(out / "stories", *words, *many),
+        "stories_careful": heedful(out / "careful", *words, *many, *short, *careful),
+        "stories_careful_begun": heedful(out / "begun", *words, *many, *short, *careful, "begin=panel"),
+        "long_story": heedful(
+            out / "long", *words, "stories=2", "passages=450", *short, "plan_temperature=0.4"
+        ),
+    }
 
 
 def rounds(out: Path) -> dict[str, Any]:

@@ -108,9 +108,11 @@ def test_an_adapter_learns_in_place_of_the_weights(place: Path) -> None:
     }
 
 
-def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
+@pytest.mark.parametrize("begin", ["text", "panel"])
+def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any) -> None:
     config = panel_stories.PanelStoriesConfig(
-        output=place / "stories",
+        output=place / f"stories-{begin}",
+        begin=begin,
         panel_models=(place / "model",),
         text_models=(place / "model",),
         stories=2,
@@ -123,7 +125,9 @@ def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
         text_temperatures=(1.0,),
     )
     result = panel_stories.main(config)
-    rows = [json.loads(line) for line in (place / "stories" / "stories.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (place / f"stories-{begin}" / "stories.jsonl").read_text().splitlines()
+    ]
     assert [r["contradictions"] for r in rows if r["kind"] == "world"] == [0, 0]
     assert {r["kind"] for r in rows} == {"world", "panel", "text at 1"}
     assert all(len(r["passages"]) == 5 for r in rows)

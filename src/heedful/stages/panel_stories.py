@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,7 @@ from heedful.world import saga, saga_judge
 class PanelStoriesConfig(StageConfig):
     """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt.
 
+    Stories with panels `begin` from what the model reads of the opening's text, or from a panel that says the same.
     Of `plans` candidates the one that `choose` likes best is taken: `first`, `rule` (least against the panel),
     `reward:MODEL` or another judge; of `drafts` of a passage the one in which the fewest sentences are marked.
     """
@@ -35,6 +36,7 @@ class PanelStoriesConfig(StageConfig):
     lang: Lang = "en"
     stories: int = Field(8, ge=2)
     passages: int = Field(50, gt=0)
+    begin: Literal["text", "panel"] = "text"
     plans: int = Field(1, ge=1, le=9)
     choose: str = plan_choice.FIRST
     drafts: int = Field(1, ge=1, le=64)
@@ -133,9 +135,12 @@ def verdict(
 def with_panels(
     config: PanelStoriesConfig, author: Author, truth: Sequence[Sequence[saga.Passage]], number: int
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
-    """Stories from panels: the model reads each opening itself, and goes on from there."""
+    """Stories from panels, each begun as `begin` says."""
     seed = (config.seed, "stories", number)
-    desks = read_first(author, [t[0].text for t in truth], config.lang, seed=seed)
+    if config.begin == "text":
+        desks = read_first(author, [t[0].text for t in truth], config.lang, seed=seed)
+    else:
+        desks = [desk.begin(f"story {n}", t[0].after.without("plan")) for n, t in enumerate(truth)]
     lengths = Prompts()
     heat = Heat(config.plan_temperature, config.prose_temperature)
     for now in from_panels(
@@ -153,7 +158,7 @@ def with_panels(
     ):
         desks = now
     rows = [
-        verdict("panel", number, n, desk.passages(d), t[0].state)
+        verdict("panel", number, n, [t[0].text, *desk.passages(d)[-config.passages :]], t[0].state)
         for n, (t, d) in enumerate(zip(truth, desks, strict=True))
     ]
     return rows, lengths.tokens

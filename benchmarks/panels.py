@@ -141,7 +141,7 @@ def rounds(out: Path) -> dict[str, Any]:
         model = place / "best/model"
         read(place / "read", model, out)
         found.append({**quality(place / "read", out), "best_of": earned})
-    return {"rounds": found}
+    return {"rounds": found, "rounds_beside": quality(out / "read-longer", out)}
 
 
 def quality(reading: Path, out: Path) -> dict[str, Any]:

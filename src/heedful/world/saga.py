@@ -11,7 +11,7 @@ from heedful.world.saga_words import SAYINGS, Saying
 from heedful.world.story import Split, held_out
 
 PEOPLE, THINGS, PLACES, EVENTS = 4, 3, 4, 3
-SHARES: Mapping[str, float] = {
+_SHARES = {
     "go": 0.26,
     "put": 0.2,
     "meet": 0.1,
@@ -21,17 +21,6 @@ SHARES: Mapping[str, float] = {
     "recall": 0.06,
     "want": 0.06,
 }
-"""How often each kind of event is tried."""
-TELLING: Mapping[str, float] = {
-    "go": 0.12,
-    "put": 0.12,
-    "die": 0.02,
-    "see": 0.3,
-    "find": 0.3,
-    "recall": 0.1,
-    "want": 0.04,
-}
-"""The same where a story mostly tells how things stand: what has to be looked up, and not only copied."""
 _ALIVE = 2  # nobody dies when no more are left
 
 
@@ -73,32 +62,23 @@ class Passage:
     state: State
 
 
-def saga(
-    lang: Lang,
-    seed: int,
-    number: int,
-    passages: int,
-    split: Split = "train",
-    *,
-    events: int = EVENTS,
-    shares: Mapping[str, float] = SHARES,
-) -> Iterator[Passage]:
-    """A story: an opening that tells how things stand, then `passages` passages of `events` events each.
+def saga(lang: Lang, seed: int, number: int, passages: int, split: Split = "train") -> Iterator[Passage]:
+    """A story: an opening that tells how things stand, then `passages` passages of three events each.
 
     The opening's panel before is empty. Every panel after holds the plan of the next passage.
     """
     rng = Random(f"saga {lang} {split} {seed} {number}")
     state = begun(lang, split, rng)
-    now = opening(state)
+    events = opening(state)
     before = Panel(lang=lang)
     for turn in range(passages + 1):
         after_state = state
-        for event in now if turn else ():
+        for event in events if turn else ():
             after_state = happened(after_state, event)
-        coming = planned(after_state, rng, events, shares)
-        after = panel_of(after_state, now if turn else (), coming)
-        yield Passage(told(state, now), now, before, after, state)
-        state, now, before = after_state, coming, after
+        coming = planned(after_state, rng)
+        after = panel_of(after_state, events if turn else (), coming)
+        yield Passage(told(state, events), events, before, after, state)
+        state, events, before = after_state, coming, after
 
 
 def begun(lang: Lang, split: Split, rng: Random) -> State:
@@ -137,21 +117,19 @@ def opening(state: State) -> tuple[Event, ...]:
     )
 
 
-def planned(
-    state: State, rng: Random, events: int = EVENTS, shares: Mapping[str, float] = SHARES
-) -> tuple[Event, ...]:
+def planned(state: State, rng: Random, events: int = EVENTS) -> tuple[Event, ...]:
     """What may come next, drawn so that every event is possible when the ones before it have happened."""
     found: list[Event] = []
     while len(found) < events:
-        event = _drawn(state, rng, shares)
+        event = _drawn(state, rng)
         if event is not None and event not in found:
             found.append(event)
             state = happened(state, event)
     return tuple(found)
 
 
-def _drawn(state: State, rng: Random, shares: Mapping[str, float]) -> Event | None:
-    kind = rng.choices(list(shares), list(shares.values()))[0]
+def _drawn(state: State, rng: Random) -> Event | None:
+    kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
     who, place, thing = rng.choice(state.alive), rng.choice(state.places), rng.choice(list(state.things))
     if kind == "go":
         return Event("go", {"p": who, "l": place}) if state.people[who] != place else None

@@ -23,12 +23,13 @@ from heedful.engine import panel_fit, panel_gains, record
 from heedful.engine.panel_story import from_text
 from heedful.engine.policy import Policy
 from heedful.nn import hub
-from heedful.panels.exchange import step_of, to_json
+from heedful.panels.exchange import Step, step_of, to_json
 from heedful.stages import panel_study
 from heedful.stages.panel_stories import words_of
 from heedful.stages.panel_study import PanelStudyConfig
 from heedful.stats.intervals import mean_interval
 from heedful.stats.long_range import of_text
+from heedful.world import saga
 
 HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
@@ -126,6 +127,30 @@ def stories(out: Path) -> dict[str, Any]:
         "long_story": heedful(
             out / "long", *words, "stories=2", "passages=450", *short, "plan_temperature=0.4"
         ),
+    }
+
+
+def told_right(out: Path) -> dict[str, Any]:
+    """How many sentences of each kind of event the pair's writer would tell right under the true panel, and nats."""
+    folder = str(out / PAIR / "panel-0")
+    model, tokenizer = hub.load_model(folder), hub.load_tokenizer(folder)
+    told = [p for number in range(60) for p in list(saga.saga("en", 0, number, 6, "test"))[1:]]
+    asked = [Step("", 0, p.text, p.before, p.after) for p in told]
+    found: dict[str, list[tuple[bool, float]]] = {}
+    rows = panel_gains.under(model, tokenizer, asked, [p.before for p in told])
+    for p, row in zip(told, rows, strict=True):
+        ends = np.asarray(["." in tokenizer.decode([i]) for i in row.ids])
+        sentence = np.cumsum(ends) - ends
+        for number, event in enumerate(p.events, 1):
+            mine = sentence == number
+            found.setdefault(event.kind, []).append(
+                (bool(row.right[mine].all()), float(row.nats[mine].sum()))
+            )
+    means = {kind: np.mean(pairs, 0).tolist() for kind, pairs in found.items()}
+    return {
+        "told_right": {
+            kind: {"right": m[0], "nats": m[1], "n": len(found[kind])} for kind, m in means.items()
+        }
     }
 
 
@@ -234,7 +259,7 @@ def main() -> None:
     found: dict[str, Any] = {"command": "python " + " ".join(["benchmarks/panels.py", *sys.argv[1:]])}
     found |= {"commit": record.commit(), "seeds": list(SEEDS)}
     parts: list[Callable[[], dict[str, Any]]] = [
-        lambda part=part: part(out) for part in (base, study, longer, reading, stories, rounds)
+        lambda part=part: part(out) for part in (base, study, longer, reading, stories, told_right, rounds)
     ]
     if shared is not None:
         parts.append(lambda: real(out, shared))

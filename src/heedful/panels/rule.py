@@ -25,7 +25,7 @@ def common_words(texts: Iterable[str], most: int = 200) -> frozenset[str]:
 def read(before: Panel, passage: str, common: frozenset[str], *, keywords: int = 4, people: int = 8) -> Panel:
     """The panel after a passage: the people met last, and the rarest words of each sentence in their order."""
     met = [e.name for e in before.people]
-    for name in names(passage, common):
+    for name in names(passage):
         met = [*(n for n in met if n != name), name]
     lately = []
     for sentence in _SENTENCE.findall(passage):
@@ -43,13 +43,13 @@ def read(before: Panel, passage: str, common: frozenset[str], *, keywords: int =
     )
 
 
-def names(passage: str, common: frozenset[str]) -> list[str]:
-    """Words with a capital that begin no sentence and no speech and are not `common`, in order, each once."""
+def names(passage: str) -> list[str]:
+    """Words with a capital that begin no sentence and no speech, in order, each once."""
     found = []
     for sentence in _SENTENCE.findall(passage):
         for match in list(_WORD.finditer(sentence))[1:]:
             word = match[0].removesuffix("'s").removesuffix("’s")
             speech = sentence[match.start() - 1] in _QUOTES
-            if word.istitle() and not speech and word.lower() not in common | _NOT_NAMES and len(word) > 1:
+            if word.istitle() and not speech and word.lower() not in _NOT_NAMES and len(word) > 1:
                 found.append(word)
     return list(dict.fromkeys(found))

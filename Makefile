@@ -11,7 +11,8 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio \
-    fuzz-studio kill-studio results results-prefer results-reward results-real results-runs screenshots docs wheel clean help
+    fuzz-studio kill-studio results results-prefer results-reward results-real results-runs results-panels screenshots \
+    docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -87,6 +88,9 @@ results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR 
 	        --out runs/results/preference_real.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
+
+results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales)
+	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED))
 
 bench-studio: $(READY)  ## 200 annotators at once, and a store of a million events
 	$(BIN)/python benchmarks/studio.py

@@ -1,20 +1,49 @@
-"""Every figure of docs/panels.md in one command: `python benchmarks/panels.py BASE [--output DIR] [--shared DIR]`.
+"""Every figure of docs/panels.md in one command: `python benchmarks/panels.py [--output DIR] [--shared DIR]`.
 
-BASE is a model that has learnt to answer in the built-in world, e.g. runs/demo/sft/model of `heedful demo`: all arms
-of the study begin from it. Each step is a verb of the command line and is not run again once it is done, so a run
-that was stopped goes on with the same command.
+It begins with nothing: the world's files, a tokenizer, a base model that has learnt to copy, then the study, whose
+models read and write all the rest. Each step is a verb of the command line and is not run again once it is done, so a
+run that was stopped goes on with the same command. The results lie in panels.json beside this file, the plots in docs/.
 """
 
 import argparse
 import gzip
 import json
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TRAINING = ["optimizer=muon", "learning_rate=1e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
-STUDY = [*TRAINING, "write=1", "update=0", "plan=0", "read=0", "partial=0.3", "seeds=3"]
+import numpy as np
+
+from heedful.data import atomic, files
+from heedful.engine import panel_fit, panel_gains, record
+from heedful.engine.panel_story import from_text
+from heedful.engine.policy import Policy
+from heedful.nn import hub
+from heedful.panels.exchange import Step, step_of, to_json
+from heedful.stages import panel_study
+from heedful.stages.panel_stories import words_of
+from heedful.stages.panel_study import PanelStudyConfig
+from heedful.stats.intervals import mean_interval
+from heedful.stats.long_range import of_text
+from heedful.world import saga
+
+HERE = Path(__file__).parent
+TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
+TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
+SEEDS = range(3)
+LEGS: list[
+    tuple[int, dict[str, Any]]
+] = [  # tokens of each arm of the pair that writes long stories, and the shares
+    (3_500_000, {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1}),
+    (2_500_000, {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0}),
+]
+PAIR = f"longer-{len(LEGS)}"
+ROUNDS = 2
+TALE = 60  # passages of a tale that a real model writes
 
 
 def heedful(output: Path, *words: str) -> dict[str, Any]:
@@ -24,88 +53,222 @@ def heedful(output: Path, *words: str) -> dict[str, Any]:
     return dict(json.loads((output / "stage.json").read_text(encoding="utf-8"))["result"])
 
 
-def world(base: str, out: Path) -> dict[str, Any]:
-    """Study, reading and long stories on the built-in world, where the true panels are known."""
-    files = out / "world"
-    found = {"world": heedful(files, "panel", "world", "demo", "stories=600", "test_stories=40")}
-    data, test = f"data={files}/steps.jsonl", f"heldout={files}/test_steps.jsonl"
-    found["study"] = heedful(
-        out / "study",
-        "panel",
-        "study",
-        "demo",
-        f"model={base}",
-        data,
-        test,
-        *STUDY,
-        "epochs=1",
-        "max_length=260",
-    )
-    found["train"] = heedful(
-        out / "train",
-        "panel",
-        "train",
-        "demo",
-        f"model={base}",
-        data,
-        test,
-        *TRAINING,
-        "epochs=2",
-        "max_length=400",
-    )
-    model = f"model={out}/train/model"
-    found["extract"] = heedful(
-        out / "extract", "panel", "extract", "demo", model, f"data={files}/test_steps.jsonl"
-    )
-    found["stories"] = heedful(
-        out / "stories",
-        "panel",
-        "stories",
-        "demo",
-        f"panel_models=[{out}/train/model]",
-        f"text_models=[{out}/study/text-0]",
-    )
-    return found
+def base(out: Path) -> dict[str, Any]:
+    """Files of the world, and the model that all arms begin from: it has seen no panel with its passage."""
+    world = out / "world"
+    heedful(world, "panel", "world", "demo", "stories=3000", "test_stories=60")
+    heedful(out / "tokenizer", "tokenizer", "demo", f"data={world}/words.jsonl", "vocab_size=900")
+    texts = [f"data={world}/text.jsonl", f"heldout={world}/heldout_text.jsonl"]
+    tokenizer = f"tokenizer={out}/tokenizer/tokenizer"
+    return {"base": heedful(out / "base", "pretrain", "demo", *texts, tokenizer, "max_length=320")}
 
 
-def real(shared: Path, out: Path) -> dict[str, Any]:
-    """The same study on real tales with a small real model; panels are read by rule."""
-    book = out / "tales.txt"
-    book.parent.mkdir(parents=True, exist_ok=True)
+def steps(out: Path) -> list[str]:
+    """The world's steps, to learn from and held out."""
+    return [f"data={out}/world/steps.jsonl", f"heldout={out}/world/test_steps.jsonl"]
+
+
+def study(out: Path) -> dict[str, Any]:
+    """The claim: the four arms from the same base, on as many tokens each."""
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.1", "max_length=260", "passages=240"]
+    words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *sizes]
+    return {"study": heedful(out / "study", *words)}
+
+
+def longer(out: Path) -> dict[str, Any]:
+    """A writer with panels and one of plain text for long stories: from one base, on as many tokens in each leg."""
+    data = {"data": out / "world/steps.jsonl", "heldout": out / "world/test_steps.jsonl", "max_length": 260}
+    rates = {
+        "optimizer": "muon",
+        "learning_rate": 2e-3,
+        "matrix_learning_rate": 0.01,
+        "tokens_per_step": 2048,
+    }
+    arms: tuple[panel_fit.Arm, ...] = ("panel", "text")
+    model, rows = dict.fromkeys(arms, f"{out}/base/model"), []
+    for number, (tokens, shares) in enumerate(LEGS, 1):
+        place = out / f"longer-{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        for arm in arms:
+            config = PanelStudyConfig(output=place, model=model[arm], **data, **rates, **shares)
+            tokenizer, told = hub.load_tokenizer(config.model), panel_study.read_steps(config.data)
+            atomic.write_json(place / "fixed.json", to_json(panel_fit.fixed(told)))
+            rows.append(panel_study.one(config, place, tokenizer, arm, 0, told, tokens))
+            model[arm] = str(place / f"{arm}-0")
+    return {"longer": rows}
+
+
+def reading(out: Path) -> dict[str, Any]:
+    """Panels read from held-out stories under the grammar, by models that have learnt more and more of it."""
+    found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
+    return {
+        "reading": found,
+        "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
+        "reading_longer": read(out / "read-longer", out / PAIR / "panel-0", out),
+    }
+
+
+def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
+    """What a model reads from the held-out stories."""
+    test = f"data={out}/world/test_steps.jsonl"
+    return heedful(output, "panel", "extract", "demo", f"model={model}", test, "max_completion_length=160")
+
+
+def stories(out: Path) -> dict[str, Any]:
+    """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
+    words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
+    words = ["panel", "stories", "demo", *words]
+    many, short = ["stories=24", "passages=50"], ["text_temperatures=[0.5]", "curve_panels=0"]
+    careful = ["plan_temperature=0.4", "plans=4", "choose=rule", "drafts=8", "prose_temperature=1.0"]
+    return {
+        "stories": heedful(out / "stories", *words, *many),
+        "stories_careful": heedful(out / "careful", *words, *many, *short, *careful),
+        "stories_careful_begun": heedful(out / "begun", *words, *many, *short, *careful, "begin=panel"),
+        "long_story": heedful(
+            out / "long", *words, "stories=2", "passages=450", *short, "plan_temperature=0.4"
+        ),
+    }
+
+
+def told_right(out: Path) -> dict[str, Any]:
+    """How many sentences of each kind of event the pair's writer would tell right under the true panel, and nats."""
+    folder = str(out / PAIR / "panel-0")
+    model, tokenizer = hub.load_model(folder), hub.load_tokenizer(folder)
+    told = [p for number in range(60) for p in list(saga.saga("en", 0, number, 6, "test"))[1:]]
+    asked = [Step("", 0, p.text, p.before, p.after) for p in told]
+    found: dict[str, list[tuple[bool, float]]] = {}
+    rows = panel_gains.under(model, tokenizer, asked, [p.before for p in told])
+    for p, row in zip(told, rows, strict=True):
+        ends = np.asarray(["." in tokenizer.decode([i]) for i in row.ids])
+        sentence = np.cumsum(ends) - ends
+        for number, event in enumerate(p.events, 1):
+            mine = sentence == number
+            found.setdefault(event.kind, []).append(
+                (bool(row.right[mine].all()), float(row.nats[mine].sum()))
+            )
+    means = {kind: np.mean(pairs, 0).tolist() for kind, pairs in found.items()}
+    return {
+        "told_right": {
+            kind: {"right": m[0], "nats": m[1], "n": len(found[kind])} for kind, m in means.items()
+        }
+    }
+
+
+def rounds(out: Path) -> dict[str, Any]:
+    """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
+    model, found = out / "study/panel-0", [quality(out / "read-0", out)]
+    for number in range(1, ROUNDS + 1):
+        place = out / f"rounds/{number}"
+        asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
+        sizes = ["rounds=1", "prompts_per_round=600", "num_generations=8", "max_completion_length=140"]
+        learn = ["epochs=2", "learning_rate=5e-4", "tokens_per_step=2048", "max_length=260"]
+        earned = heedful(place / "best", "best-of", "demo", *asked, *sizes, *learn)["best_of"]
+        model = place / "best/model"
+        read(place / "read", model, out)
+        found.append({**quality(place / "read", out), "best_of": earned})
+    return {"rounds": found, "rounds_beside": quality(out / "read-longer", out)}
+
+
+def quality(reading: Path, out: Path) -> dict[str, Any]:
+    """How well panels were read, and what that does to the text: its loss under them, for one writer of the study.
+
+    The plan is the true one in every panel, so that what differs is what was remembered.
+    """
+    scores = json.loads((reading / "stage.json").read_text(encoding="utf-8"))["result"]["scores"]["all"]
+    found = {(s.story, s.index): s for s in panel_study.read_steps(reading / "steps.jsonl")}
+    true = [s for s in panel_study.read_steps(out / "world/test_steps.jsonl") if s.before.plan]
+    shown = [found[s.story, s.index].before.with_field("plan", s.before.plan) for s in true]
+    folder = str(out / "study/panel-1")
+    writer = hub.load_model(folder), hub.load_tokenizer(folder)
+    loss = {
+        name: panel_gains.summary(panel_gains.under(*writer, true, panels))["loss"]
+        for name, panels in (("read", shown), ("true", [s.before for s in true]))
+    }
+    return {"reading": scores, "loss_under_read_panels": loss["read"], "loss_under_true_panels": loss["true"]}
+
+
+def real(out: Path, shared: Path) -> dict[str, Any]:
+    """The same study on real tales with a small real model; panels are read by rule. Then each arm writes a tale."""
+    place = out / "real"
+    place.mkdir(parents=True, exist_ok=True)
     with gzip.open(shared / "data" / "tales" / "grimm.txt.gz", "rt", encoding="utf-8") as file:
-        text = file.read()
-    cut = int(len(text) * 0.9)
-    found = {}
-    for name, part in (("train", text[:cut]), ("test", text[cut:])):
-        book.with_name(f"{name}.txt").write_text(part, encoding="utf-8")
-        data = f"data={out}/{name}.txt"
-        found[name] = heedful(out / name, "panel", "extract", "demo", "model=rule", data, "characters=350")
-    found["study"] = heedful(
-        out / "study",
-        "panel",
-        "study",
-        "demo",
-        f"model={shared}/models/stories260K",
-        f"data={out}/train/steps.jsonl",
-        f"heldout={out}/test/steps.jsonl",
-        *STUDY,
-        "epochs=0.5",
-        "max_length=512",
+        parts = re.split(r"^[A-Z][A-Z ,’'-]+$", file.read(), flags=re.MULTILINE)
+    whole = [re.sub(r"(?<!\n)\n(?!\n)", " ", part).strip() for part in parts]
+    told = [{"text": tale} for tale in whole if len(tale) > 1000]
+    cut = round(len(told) * 0.9)
+    for name, some in (("train", told[:cut]), ("test", told[cut:])):
+        files.write_jsonl(place / f"{name}.jsonl", some)
+        words = ["model=rule", f"data={place}/{name}.jsonl", "characters=250"]
+        heedful(place / name, "panel", "extract", "demo", *words)
+    data = [f"data={place}/train/steps.jsonl", f"heldout={place}/test/steps.jsonl"]
+    sizes = [f"seeds={len(SEEDS)}", "epochs=0.4", "max_length=500", "passages=150"]
+    words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
+    return {
+        "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *sizes),
+        "tales": tales(place),
+    }
+
+
+def tales(place: Path) -> dict[str, Any]:
+    """DFA exponents of tales that the real arms write, beside the human text of as many words."""
+    rows = [step_of(row.data) for row in files.read_rows(place / "test/steps.jsonl")][: TALE + 1]
+    (place / "opening.txt").write_text(rows[0].passage, encoding="utf-8")
+    told: dict[str, list[str]] = {"human": [r.passage for r in rows]}
+    words = ["choose=first", f"steps={TALE}", f"text={place}/opening.txt", "prose_temperature=0.8"]
+    written = place / "written"
+    if not (written / "steps.jsonl").is_file():
+        command = [sys.executable, "-m", "heedful", "write", "demo", f"model={place}/study/panel-0", *words]
+        subprocess.run([*command, f"output={written}"], check=True)
+    told["panel"] = [row.data["passage"] for row in files.read_rows(written / "steps.jsonl")]
+    policy = Policy.load(str(place / "study/text-0"))
+    (told["text"],) = from_text(
+        policy,
+        [rows[0].passage],
+        TALE,
+        [256] * TALE,
+        temperature=0.8,
+        seed=(0, "tale"),
+        max_completion_length=160,
     )
-    return found
+    found = {name: of_text(words_of(passages)) for name, passages in told.items()}
+    return {name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for name, e in found.items()}
+
+
+def interval(values: list[float]) -> dict[str, Any]:
+    """A mean over seeds with Student's 95 % interval."""
+    e = mean_interval(np.asarray(values))
+    return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
+
+
+PLOTS = {
+    "panel-losses": "study/losses.svg",
+    "panel-nats": "study/nats.svg",
+    "panel-curve": "stories/curve.svg",
+    "panel-prompts": "long/prompts.svg",
+    "panel-losses-real": "real/study/losses.svg",
+}
 
 
 def main() -> None:
-    """Run everything, and put the results together in figures.json."""
+    """Run everything, and put the results together as they come."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("base")
     parser.add_argument("--output", type=Path, default=Path("runs/panels"))
     parser.add_argument("--shared", type=Path)
     asked = parser.parse_args()
-    found = {"world": world(asked.base, asked.output)}
-    if asked.shared is not None:
-        found["real"] = real(asked.shared, asked.output / "real")
-    (asked.output / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out, shared = asked.output, asked.shared
+    found: dict[str, Any] = {"command": "python " + " ".join(["benchmarks/panels.py", *sys.argv[1:]])}
+    found |= {"commit": record.commit(), "seeds": list(SEEDS)}
+    parts: list[Callable[[], dict[str, Any]]] = [
+        lambda part=part: part(out) for part in (base, study, longer, reading, stories, told_right, rounds)
+    ]
+    if shared is not None:
+        parts.append(lambda: real(out, shared))
+    for part in parts:
+        found |= part()
+        (HERE / "panels.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for name, source in PLOTS.items():
+        if (out / source).is_file():
+            shutil.copy(out / source, HERE.parent / "docs" / f"{name}.svg")
 
 
 if __name__ == "__main__":

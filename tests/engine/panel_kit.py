@@ -53,7 +53,7 @@ class Scripted:
 
 def author(reply: Callable[[Prompt, Sequence[Any], int], str]) -> Author:
     """An author around a script; a word is a token."""
-    return Author(Scripted(reply), lambda t: len(t.split()), None, explained=False, constrained=False)
+    return Author(Scripted(reply), lambda t: len(t.split()), None, explained=False, constrained="")
 
 
 def knows(found: Sequence[Step]) -> Callable[[Prompt, Sequence[Any], int], str]:

@@ -19,7 +19,7 @@ ASK = [Prompt(str(i), requests.plan(s.after)) for i, s in enumerate(STEPS[:3])]
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_answer_is_lines_of_a_patch(lang: str) -> None:
-    how = Sampling(60, 1.0, grammar=grammar.patch(lang))  # type: ignore[arg-type]
+    how = Sampling(60, 1.0, grammar=grammar.patch(lang).lark)  # type: ignore[arg-type]
     for answered in policy().answer(ASK, how, seed=(0,), n=4, slots=2):
         for sample, answer in zip(answered.samples, answered.texts, strict=True):
             whole = answer.split("\n") if sample.finished else answer.split("\n")[:-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heedful.panels.consistency import contradictions, marks
+from heedful.panels.consistency import contradictions, least, marks
 from heedful.panels.panel import Entry, Panel
 from heedful.world import saga
 
@@ -27,12 +27,25 @@ PANEL = Panel(
         ("Mina put the kite in the mill. The kite lay in the mill.", []),
         ("Mina went to the cave.", ["the cave is closed"]),
         ("Minas were in the barn.", []),
+        ("All this time Mina was in the barn.", ["Mina is in the mill"]),
+        ("Now the kite lay in the mill.", ["the kite is in the barn"]),
+        ("Once more Carmina was in the barn.", []),
     ],
 )
 def test_marks(passage: str, why: list[str]) -> None:
     found = marks(PANEL, passage)
     assert [m.why for m in found] == why
     assert all(passage[m.start : m.end].strip() == passage[m.start : m.end] for m in found)
+
+
+def test_the_draft_with_the_fewest_marks_is_kept() -> None:
+    drafts = (
+        "Tom sang. Mina was in the barn.",
+        "Mina was in the barn.",
+        "Mina was in the mill.",
+        "Mina sang.",
+    )
+    assert least(PANEL, drafts) == drafts[2]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -145,3 +145,11 @@ def test_an_answer_may_neither_plan_nor_touch_what_is_locked() -> None:
     )
     assert after == Panel(people=(Entry("Mina", "well"),), goals=("find the key",))
     assert bad == ["some prose"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [("2", 2), ("I take plan 3.", 3), ("12 or 2", 2), ("9, then 1", 1), ("none", 1), ("", 1)],
+)
+def test_the_number_that_a_judge_names(answer: str, number: int) -> None:
+    assert requests.number_in(answer, 3) == number

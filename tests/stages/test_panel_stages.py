@@ -37,16 +37,17 @@ def test_a_study_gives_every_arm_the_same_compute_and_goes_on_where_it_stopped(
     trained: list[tuple[str, int]] = []
     learn = panel_fit.learn
 
-    def stops(model: Any, warmup: Any, trees: Any, config: Any, name: str) -> int:
+    def stops(model: Any, trees: Any, config: Any, name: str) -> Any:
         if len(trained) == 5:
             raise KeyboardInterrupt
-        trained.append((name, learn(model, warmup, trees, config, name)))
-        return trained[-1][1]
+        found = learn(model, trees, config, name)
+        trained.append((name, found[0]))
+        return found
 
     monkeypatch.setattr(panel_fit, "learn", stops)
     with pytest.raises(KeyboardInterrupt):
         panel_study.main(study(place))
-    monkeypatch.setattr(panel_fit, "learn", lambda *a: trained.append((a[-1], learn(*a))) or trained[-1][1])
+    monkeypatch.setattr(panel_fit, "learn", lambda *a: trained.append((a[-1], 0)) or learn(*a))
     result = panel_study.main(study(place))
     assert sorted(name for name, _ in trained) == sorted(f"{a} {s}" for a in panel_fit.ARMS for s in (0, 1))
     longest = 1500
@@ -91,9 +92,27 @@ def test_training_lowers_the_loss_of_every_part(place: Path) -> None:
     assert "heldout_loss_text" in long
 
 
-def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
+def test_an_adapter_learns_in_place_of_the_weights(place: Path) -> None:
+    pytest.importorskip("peft")
+    data = {"model": str(place / "model"), "data": place / "steps.jsonl", "heldout": place / "test.jsonl"}
+    sizes = {"max_length": 1500, "tokens_per_step": 3000, "learning_rate": 1e-2, "epochs": 1}
+    config = panel_train.PanelTrainConfig(output=place / "lora", lora_r=4, **data, **sizes)
+    learnt = panel_train.main(config)["heldout_loss_write"]
+    again = panel_train.PanelTrainConfig(
+        output=place / "idle", lora_r=4, **data, **{**sizes, "learning_rate": 1e-9}
+    )
+    assert learnt < panel_train.main(again)["heldout_loss_write"] - 0.1
+    assert {f.name for f in (place / "lora" / "model").glob("adapter_*")} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+@pytest.mark.parametrize("begin", ["text", "panel"])
+def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any) -> None:
     config = panel_stories.PanelStoriesConfig(
-        output=place / "stories",
+        output=place / f"stories-{begin}",
+        begin=begin,
         panel_models=(place / "model",),
         text_models=(place / "model",),
         stories=2,
@@ -106,7 +125,9 @@ def test_stories_are_judged_and_prompts_stay_short(place: Path) -> None:
         text_temperatures=(1.0,),
     )
     result = panel_stories.main(config)
-    rows = [json.loads(line) for line in (place / "stories" / "stories.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (place / f"stories-{begin}" / "stories.jsonl").read_text().splitlines()
+    ]
     assert [r["contradictions"] for r in rows if r["kind"] == "world"] == [0, 0]
     assert {r["kind"] for r in rows} == {"world", "panel", "text at 1"}
     assert all(len(r["passages"]) == 5 for r in rows)

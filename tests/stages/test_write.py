@@ -100,7 +100,14 @@ def test_a_long_story_has_prompts_of_one_length_and_every_export(
 ) -> None:
     monkeypatch.setattr(write, "open_author", lambda *_: author(reply))
     config = WriteConfig(
-        model="x", output=tmp_path, premise="Mina", steps=400, plans=1, title="Long", consent=True
+        model="x",
+        output=tmp_path,
+        premise="Mina",
+        steps=400,
+        plans=1,
+        title="Long",
+        consent=True,
+        choose="first",
     )
     result = write.main(config)
     assert result["passages"] == 400
@@ -109,6 +116,16 @@ def test_a_long_story_has_prompts_of_one_length_and_every_export(
     assert {p.name for p in tmp_path.iterdir()} >= {"story.json", "story.md", "story.epub", "steps.jsonl"}
     assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == 400
     assert json.loads((tmp_path / "story.json").read_text())["title"] == "Long"
+
+
+def test_a_judge_chooses_the_plan_and_nobody_is_asked(tmp_path: Path) -> None:
+    judge = tmp_path / "judge.py"
+    judge.write_text("def last(prompts, completions, **_):\n    return [ord(c[-1]) for c in completions]\n")
+    story, shown = session(tmp_path / "out", [], choose=f"{judge}:last", steps=2)
+    assert desk.passages(story) == ["Mina does 2.", "Mina does 2."]
+    assert shown == []
+    with pytest.raises(ValueError, match="say how many steps"):
+        WriteConfig(model="x", choose="first", output=tmp_path)
 
 
 def test_there_must_be_something_to_begin_from(tmp_path: Path) -> None:

@@ -18,9 +18,13 @@ class Model(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server: Any = self.server
         server.seen.append(body)
-        if server.broken:
+        if server.broken or (self.path.endswith("/rank") and not server.ranks):
             self.send_response(503)
             self.end_headers()
+            return
+        if self.path.endswith("/rank"):
+            order = sorted(range(len(body["answers"])), key=lambda i: -len(body["answers"][i]))
+            self._reply(json.dumps({"data": [{"index": i, "score": 0.0} for i in order]}))
             return
         text = answer(body)
         if not body.get("stream"):
@@ -45,6 +49,8 @@ def answer(body: dict[str, Any]) -> str:
     asked: str = body["messages"][-1]["content"]
     if asked.endswith("What comes next?"):
         return ("plan Mina goes home", "plan Mina sings\nplan Tom sleeps", "plan Tom runs")[body["seed"] % 3]
+    if asked.endswith("Answer with its number alone."):
+        return "I would take plan 3."
     if asked == "What has changed?":
         return f"lately {body['messages'][-2]['content']}\nperson Mina: tired\nI hope this helps!"
     plan = [line.removeprefix("plan ") for line in asked.split("\n") if line.startswith("plan ")]
@@ -53,9 +59,9 @@ def answer(body: dict[str, Any]) -> str:
 
 @contextmanager
 def model() -> Iterator[Any]:
-    """The server, running; `.url`, `.seen` requests, `.broken` to make it refuse."""
+    """The server, running; `.url`, `.seen` requests, `.broken` and `.ranks` to make it refuse."""
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    server.seen, server.broken = [], False
+    server.seen, server.broken, server.ranks = [], False, True
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

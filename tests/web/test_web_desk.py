@@ -96,6 +96,28 @@ def test_choices_are_judgements_with_consent_only(desk: Running) -> None:
     assert panel.payload["preference"] > 0
 
 
+@pytest.mark.parametrize(("choose", "chosen"), [("person", None), ("first", 0), ("reward", 1), ("judge", 2)])
+def test_a_machine_may_choose_and_that_is_no_judgement(
+    desk: Running, api: Any, choose: str, chosen: int | None
+) -> None:
+    with desk.client("ann") as client:
+        story = begin(client, consent=True)
+        reply = client.post("/api/desk/plans", json={"story": story, "choose": choose}).json()
+        assert reply["chosen"] == chosen
+        write(client, story, reply["plans"][chosen or 0])
+    assert [e for e in desk.studio.store.events() if e.annotator == "ann"] == []
+    if choose == "reward":
+        assert api.seen[-3]["answers"][1] == "plan Mina sings\nplan Tom sleeps"
+
+
+def test_a_server_without_a_reward_model_says_how_to_start_one(desk: Running, api: Any) -> None:
+    with desk.client("ann") as client:
+        story = begin(client)
+        api.ranks = False
+        said = client.post("/api/desk/plans", json={"story": story, "choose": "reward"}).json()["error"]
+        assert "reward=DIR" in said["message"]
+
+
 def test_nobody_reads_anothers_story(desk: Running) -> None:
     with desk.client("ann") as ann, desk.client("bo") as bo:
         story = begin(ann)
@@ -172,6 +194,16 @@ def test_a_story_by_keyboard(chrome: Browser, desk: Running) -> None:
         t.page.wait_for_selector("dialog[open]")
     kinds = [e.kind for e in desk.studio.store.events() if e.annotator == "ann"]
     assert kinds == ["plan_choice"]
+
+
+def test_the_model_as_judge_takes_a_plan_and_writes_on(chrome: Browser, desk: Running) -> None:
+    with desk.client("ann") as client:
+        story = begin(client)
+    with tab(chrome, desk, "ann") as t:
+        t.open(f"/desk?story={story}")
+        t.page.locator("#choose").select_option("judge")
+        t.act("#ask")
+        t.page.wait_for_function("() => document.querySelector('.fresh')?.textContent === 'Tom runs.'")
 
 
 @pytest.mark.parametrize("touch", [False, True])

@@ -22,6 +22,10 @@ def is_address(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
+class Refused(UserError):
+    """The server understood, and will not: a setting, a model or a key that it does not take."""
+
+
 class _Transient(Exception):
     """Worth another try, after `pause` seconds where the server says how long."""
 
@@ -120,7 +124,7 @@ class Endpoint:
                 said = _plain(error.read(2000).decode(errors="replace"))
             except (HTTPException, OSError):
                 said = ""
-        raise UserError(
+        raise Refused(
             f"{self.url} refused with HTTP {error.code}: {said or 'it does not say why'}"
         ) from error
 

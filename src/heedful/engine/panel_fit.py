@@ -52,11 +52,12 @@ def trees_of(
     steps: Sequence[Step],
     shares: Shares,
     *,
+    constant: Panel,
     seed: int,
     max_length: int,
     window: int,
 ) -> list[Tree]:
-    """What an arm makes of the steps in one pass."""
+    """What an arm makes of the steps in one pass; `constant` is what the arm `fixed` shows for all."""
     if arm == "text":
         found: list[Tree] = []
         for row in stories(steps):
@@ -68,7 +69,7 @@ def trees_of(
     if arm == "panel":
         return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)[0]
     shown = strangers(steps, seed)
-    panels = [fixed(steps)] * len(shown) if arm == "fixed" else [s.before for s in shown]
+    panels = [constant] * len(shown) if arm == "fixed" else [s.before for s in shown]
     # One tree a passage, though a fixed panel could be shared: the control is to cost what it is compared with.
     asked = [
         panel_trees.dialogue(tokenizer, s, p, write=True, update=False)
@@ -96,23 +97,24 @@ def stream(passes: Iterator[list[Tree]], *, tokens: int, seed: int) -> list[Tree
 
 
 def learn(
-    model: nn.Module, warmup: Sequence[Tree], trees: Sequence[Tree], config: TrainingConfig, name: str
-) -> int:
-    """Fit a model to warm-up texts and then to trees, in the order given; how many tokens it was computed on."""
-    whole = [*warmup, *trees]
-    ends = np.cumsum([t.size for t in whole])
+    model: nn.Module, trees: Sequence[Tree], config: TrainingConfig, name: str
+) -> tuple[int, list[float]]:
+    """Fit a model to trees in the order given; how many tokens it was computed on, and its loss in each tenth."""
+    ends = np.cumsum([t.size for t in trees])
     cuts = np.flatnonzero(np.diff((ends - 1) // config.tokens_per_step)) + 1
-    order = np.split(np.arange(len(whole)), cuts)
+    order = np.split(np.arange(len(trees)), cuts)
     factor = schedule(config.lr_scheduler, steps=len(order), warmup=round(config.warmup_ratio * len(order)))
-    budget = max(config.token_budget, max(t.size for t in whole))
+    budget = max(config.token_budget, max(t.size for t in trees))
+    losses = []
     with terminal.progress(name, len(order)) as advance:
         for step in fit(
             model,
-            packed(whole, order, budget),
+            packed(trees, order, budget),
             next_token,
             new_optimizer(model, config),
             learning_rate_factor=factor,
             max_grad_norm=config.max_grad_norm,
         ):
+            losses.append(step.loss)
             advance(step.number + 1, f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tok/s")
-    return int(ends[-1])
+    return int(ends[-1]), [float(part.mean()) for part in np.array_split(losses, min(10, len(losses)))]

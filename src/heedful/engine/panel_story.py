@@ -4,14 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from heedful.engine import panel_trees
+from heedful.engine import panel_trees, plan_choice
 from heedful.engine.panel_author import Author, frame_length
+from heedful.engine.plan_choice import Choose
 from heedful.engine.policy import Policy
 from heedful.engine.sampler import TokenPrompt
 from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
-from heedful.panels import desk
+from heedful.panels import consistency, desk
 from heedful.panels.desk import Desk
+from heedful.panels.panel import Panel
+from heedful.types import Lang
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,23 @@ class Prompts:
         self.tokens.setdefault(kind, []).append(sum(lengths) / len(lengths))
 
 
+def read_first(
+    author: Author,
+    openings: Sequence[str],
+    lang: Lang,
+    *,
+    seed: Sequence[Any],
+    max_completion_length: int = 192,
+) -> list[Desk]:
+    """A desk for each opening, with the panel that the author reads from it: nothing else is known of the story."""
+    fresh = [desk.begin(f"story {number}", Panel(lang=lang)) for number in range(len(openings))]
+    asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(fresh, openings, strict=True)]
+    found = author.answer(
+        asks, temperature=0.0, max_completion_length=max_completion_length, seed=(*seed, "opening")
+    )
+    return [desk.written(d, t, patch) for d, t, (patch,) in zip(fresh, openings, found, strict=True)]
+
+
 def from_panels(
     author: Author,
     desks: Sequence[Desk],
@@ -40,35 +60,41 @@ def from_panels(
     heat: Heat,
     *,
     seed: Sequence[Any],
+    plans: int = 1,
+    choose: Choose = plan_choice.first,
+    drafts: int = 1,
     panel_tokens: int = 256,
     max_completion_length: int = 96,
     prompts: Prompts | None = None,
 ) -> Iterator[list[Desk]]:
-    """Yield the desks after each passage. A desk whose plan cannot be read keeps its panel's own, or stops there."""
+    """Yield the desks after each passage; of `plans` candidates each takes the one that `choose` says.
+
+    Of `drafts` of a passage the one that speaks least against the panel is kept, by rule. A desk without a plan that
+    can be read keeps its panel's own.
+    """
     now = list(desks)
 
-    def answers(asks: Sequence[desk.Ask], temperature: float, *where: Any) -> list[str]:
+    def answers(asks: Sequence[desk.Ask], temperature: float, *where: Any) -> list[tuple[str, ...]]:
         if prompts is not None:
             prompts.add(asks[0].kind, [frame_length(author, a) for a in asks])
-        found = author.answer(
+        return author.answer(
             asks, temperature=temperature, max_completion_length=max_completion_length, seed=(*seed, *where)
         )
-        return [texts[0] for texts in found]
 
     for number in range(passages):
         now = [desk.fitted(d, author.length, panel_tokens)[0] for d in now]
-        asks = [desk.ask_plan(d, 1, explained=author.explained) for d in now]
-        for i, text in enumerate(answers(asks, heat.plan, number, "plan")):
-            candidates = desk.plans(now[i], [text])
-            plan = candidates[0] if candidates else now[i].panel.plan
-            now[i] = desk.choose(now[i], plan or ("-",))
-        written = answers(
-            [desk.ask_write(d, explained=author.explained) for d in now], heat.prose, number, "write"
-        )
-        told = [text or "-" for text in written]
+        asks = [desk.ask_plan(d, plans, explained=author.explained) for d in now]
+        candidates = [
+            desk.plans(d, texts) or [d.panel.plan or ("-",)]
+            for d, texts in zip(now, answers(asks, heat.plan, number, "plan"), strict=True)
+        ]
+        now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
+        asks = [desk.ask_write(d, drafts, explained=author.explained) for d in now]
+        written = answers(asks, heat.prose, number, "write")
+        told = [consistency.least(d.panel, texts) or "-" for d, texts in zip(now, written, strict=True)]
         asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(now, told, strict=True)]
         patches = answers(asks, heat.update, number, "update")
-        now = [desk.written(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
+        now = [desk.written(d, t, p) for d, t, (p,) in zip(now, told, patches, strict=True)]
         yield now
 
 

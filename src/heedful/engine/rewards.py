@@ -203,7 +203,7 @@ def read_rewards(source: str | Path) -> RewardsConfig:
 
 def is_function(name: str) -> bool:
     """Whether a reward's name means a function, not a model."""
-    return name == "world" or name.startswith(HONESTY) or judge_code(name) is not None
+    return name in ("world", "panel") or name.startswith(HONESTY) or judge_code(name) is not None
 
 
 def reward_inputs(source: str | Path, key: str = "reward") -> Inputs:

@@ -150,12 +150,6 @@ def new_llama(
     return AutoModelForCausalLM.from_config(config, dtype=dtype).to(device())
 
 
-def fresh_model(source: str | Path, *, seed: int) -> Any:
-    """A causal language model of the shape of one on disk, with random weights."""
-    torch.manual_seed(seed)
-    return without_dropout(AutoModelForCausalLM.from_config(read_config(source)).to(device()))
-
-
 def scorer_from(model: Any, *, seed: int) -> Any:
     """A reward model or critic with the body of `model` and a new scalar head, weights ~ N(0, 1/(d+1))."""
     config = copy.deepcopy(model.config)

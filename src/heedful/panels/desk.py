@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from heedful.errors import UserError
 from heedful.panels import budget, consistency, exchange, grammar, requests
+from heedful.panels.grammar import Form
 from heedful.panels.panel import FIELDS, Field, Panel, clean, known_field
 from heedful.types import Message, Preference
 
@@ -18,11 +19,11 @@ Kind = Literal["plan", "write", "update"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a model is to answer, under which grammar (where it can be kept to one), and how many answers."""
+    """What a model is to answer, in which form (where it can be kept to one), and how many answers."""
 
     kind: Kind
     messages: tuple[Message, ...]
-    grammar: str = ""
+    form: Form | None = None
     n: int = 1
 
 
@@ -120,11 +121,11 @@ def choose(desk: Desk, plan: Sequence[str], others: Sequence[Sequence[str]] = ()
     return _kept(changed, Choice("plan", asked, "\n".join(lines), rejected)) if rejected else changed
 
 
-def ask_write(desk: Desk, *, explained: bool = False) -> Ask:
-    """Ask for the passage that the plan tells."""
+def ask_write(desk: Desk, n: int = 1, *, explained: bool = False) -> Ask:
+    """Ask for `n` drafts of the passage that the plan tells."""
     if not desk.panel.plan:
         raise UserError("there is no plan for the next passage: choose one or write one")
-    return Ask("write", requests.write(desk.panel, desk.condition, explained=explained))
+    return Ask("write", requests.write(desk.panel, desk.condition, explained=explained), n=n)
 
 
 def ask_update(desk: Desk, passage: str, *, explained: bool = False) -> Ask:

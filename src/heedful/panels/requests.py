@@ -12,6 +12,7 @@ with the panel without a plan, so that several plans can be drawn for one state,
 written. A model that was not trained on panels is told the form by a system message (`explained`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Asking:
     update: str
     plan: str
     explain: str
+    best: str
 
 
 ASKING: dict[Lang, Asking] = {
@@ -44,6 +46,7 @@ ASKING: dict[Lang, Asking] = {
         "new or different as 'person NAME: STATE', new facts to remember as 'memory FACT', and what has just "
         "happened as 'lately FACT'; write 'drop' before a line that no longer holds. When asked what comes next, "
         "answer with one to five lines 'plan FACT' alone. Dead people stay dead, and things stay where they were put.",
+        "Which of these plans agrees with the panel and carries the story on best? Answer with its number alone.",
     ),
     "zh": Asking(
         "写这一段。",
@@ -53,6 +56,7 @@ ASKING: dict[Lang, Asking] = {
         "并与其余各行一致。问到变化时，只写面板的行：状态有变或新出现的“人物 名字：状态”、“地点 名字：状态”、"
         "“物品 名字：状态”，要记住的“往事 内容”，刚发生的“刚才 内容”；不再成立的行前写“删去”。"
         "问到接下来时，只写一到五行“计划 内容”。死者不能复生，物品留在所放之处。",
+        "这些计划中，哪一个与面板一致，又最能推进故事？只答编号。",
     ),
 }
 
@@ -76,6 +80,20 @@ def plan(panel: Panel, condition: str = "", *, explained: bool = False) -> tuple
     ask = ASKING[panel.lang].plan
     shown = text.render(panel.without("plan"))
     return (*_system(panel.lang, explained), Message("user", asked(shown, ask, condition)))
+
+
+def best(panel: Panel, plans: Sequence[Sequence[str]]) -> tuple[Message, ...]:
+    """Ask which of several plans is the best; they are numbered from 1."""
+    shown = "\n".join(f"{number}. {'; '.join(plan)}" for number, plan in enumerate(plans, 1))
+    return (
+        Message("user", asked(f"{text.render(panel.without('plan'))}\n{shown}", ASKING[panel.lang].best, "")),
+    )
+
+
+def number_in(answer: str, most: int) -> int:
+    """The number from 1 to `most` that an answer names first; 1 if it names none."""
+    named = (int(digits) for digits in re.findall(r"(?<!\d)[1-9](?!\d)", answer))
+    return next((number for number in named if number <= most), 1)
 
 
 def asked(material: str, question: str, condition: str) -> str:

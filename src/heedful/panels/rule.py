@@ -13,6 +13,7 @@ from heedful.panels.panel import Entry, Panel
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 _SENTENCE = re.compile(r"[^.!?\n]+")
 _NOT_NAMES = frozenset({"i", "i'm", "i'll", "i've", "i'd", "mr", "mrs", "god", "o", "oh"})
+_QUOTES = "‘“\"'(—"
 
 
 def common_words(texts: Iterable[str], most: int = 200) -> frozenset[str]:
@@ -43,10 +44,12 @@ def read(before: Panel, passage: str, common: frozenset[str], *, keywords: int =
 
 
 def names(passage: str) -> list[str]:
-    """Words with a capital that do not begin their sentence, in order, each once."""
+    """Words with a capital that begin no sentence and no speech, in order, each once."""
     found = []
     for sentence in _SENTENCE.findall(passage):
-        for word in _WORD.findall(sentence)[1:]:
-            if word[0].isupper() and len(word) > 1 and word.lower() not in _NOT_NAMES:
-                found.append(word.removesuffix("'s").removesuffix("’s"))
+        for match in list(_WORD.finditer(sentence))[1:]:
+            word = match[0].removesuffix("'s").removesuffix("’s")
+            speech = sentence[match.start() - 1] in _QUOTES
+            if word.istitle() and not speech and word.lower() not in _NOT_NAMES and len(word) > 1:
+                found.append(word)
     return list(dict.fromkeys(found))

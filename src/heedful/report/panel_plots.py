@@ -34,6 +34,21 @@ def losses(figures: Figures) -> str:
     return alone(bars("panel losses", rows, "Held-out loss of the same passages under each context"))
 
 
+def prompts(tokens: Mapping[str, Sequence[float]]) -> str:
+    """How long the requests were, passage by passage, a line a kind of request."""
+    roles = {"write": "rl", "update": "prefer", "plan": "soft"}
+
+    def draw(axes: Axes) -> None:
+        for kind, row in tokens.items():
+            axes.plot(range(1, len(row) + 1), row, color=COLOURS[roles[kind]], linewidth=1, label=kind)
+        axes.set_xlabel("passage")
+        axes.set_title("tokens of a request", loc="left", fontsize=11)
+        axes.set_ylim(0, None)
+        axes.legend(frameon=False, loc="lower right")
+
+    return alone(picture("panel prompts", 220, draw, "Tokens of a request by passage", width=420))
+
+
 def curve(points: Sequence[Mapping[str, Any]]) -> str:
     """Faithfulness to the plan (up) against diversity (right), for heat on the plan and for heat on the prose."""
     roles = {"plan": "rl", "prose": "prefer"}

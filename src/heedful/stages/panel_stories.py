@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from heedful.data import atomic, files
-from heedful.engine import terminal
+from heedful.engine import plan_choice, terminal
 from heedful.engine.panel_author import Author, open_author
-from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text
+from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, read_first
 from heedful.engine.policy import Policy
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
@@ -24,13 +24,22 @@ from heedful.world import saga, saga_judge
 
 
 class PanelStoriesConfig(StageConfig):
-    """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt."""
+    """`panel_models` write from panels, `text_models` from the newest text of as many tokens as the panel's prompt.
+
+    Stories with panels `begin` from what the model reads of the opening's text, or from a panel that says the same.
+    Of `plans` candidates the one that `choose` likes best is taken: `first`, `rule` (least against the panel),
+    `reward:MODEL` or another judge; of `drafts` of a passage the one in which the fewest sentences are marked.
+    """
 
     panel_models: tuple[Path, ...] = Field(min_length=1)
     text_models: tuple[Path, ...] = Field(min_length=1)
     lang: Lang = "en"
     stories: int = Field(8, ge=2)
     passages: int = Field(50, gt=0)
+    begin: Literal["text", "panel"] = "text"
+    plans: int = Field(1, ge=1, le=9)
+    choose: str = plan_choice.FIRST
+    drafts: int = Field(1, ge=1, le=64)
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     text_temperatures: tuple[float, ...] = (1.0, 0.5)
@@ -44,7 +53,11 @@ class PanelStoriesConfig(StageConfig):
 def main(config: PanelStoriesConfig) -> dict[str, Any]:
     """Write the stories to stories.jsonl; return contradictions, exponents and the curve of diversity."""
     named = {f"panel_models.{n}": p for n, p in enumerate(config.panel_models)}
-    inputs: Inputs = {**named, **{f"text_models.{n}": p for n, p in enumerate(config.text_models)}}
+    inputs: Inputs = {
+        **named,
+        **{f"text_models.{n}": p for n, p in enumerate(config.text_models)},
+        **plan_choice.inputs(config.choose),
+    }
     stage = Stage("panel_stories", config, inputs)
     if (done := stage.finished()) is not None:
         return done
@@ -72,6 +85,10 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
             curve += diversity(config, author, truth, number)
             advance(number + 1)
     files.write_jsonl(stage.folder / "stories.jsonl", rows)
+    tokens = {
+        kind: [round(float(n), 1) for n in np.mean([p[kind] for p in prompts], 0)] for kind in prompts[0]
+    }
+    atomic.write_text(stage.folder / "prompts.svg", panel_plots.prompts(tokens))
     points = averaged(curve)
     if points:
         atomic.write_text(stage.folder / "curve.svg", panel_plots.curve(points))
@@ -82,6 +99,7 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
         contradictions=rates(rows),
         ratio=ratios(rows, config.seed),
         exponents=exponents(rows),
+        words=min(row["words"] for row in rows if row["kind"] == "panel"),
         prompt_tokens={kind: summary_of(prompts, kind) for kind in prompts[0]},
         curve=points,
     )
@@ -117,8 +135,12 @@ def verdict(
 def with_panels(
     config: PanelStoriesConfig, author: Author, truth: Sequence[Sequence[saga.Passage]], number: int
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
-    """Stories from panels: each begins with the true panel after its opening, without a plan."""
-    desks = [desk.begin(f"story {n}", t[0].after.without("plan")) for n, t in enumerate(truth)]
+    """Stories from panels, each begun as `begin` says."""
+    seed = (config.seed, "stories", number)
+    if config.begin == "text":
+        desks = read_first(author, [t[0].text for t in truth], config.lang, seed=seed)
+    else:
+        desks = [desk.begin(f"story {n}", t[0].after.without("plan")) for n, t in enumerate(truth)]
     lengths = Prompts()
     heat = Heat(config.plan_temperature, config.prose_temperature)
     for now in from_panels(
@@ -126,14 +148,17 @@ def with_panels(
         desks,
         config.passages,
         heat,
-        seed=(config.seed, "stories", number),
+        seed=seed,
+        plans=config.plans,
+        choose=plan_choice.find(config.choose, model=str(config.panel_models[number])),
+        drafts=config.drafts,
         panel_tokens=config.panel_tokens,
         max_completion_length=config.max_completion_length,
         prompts=lengths,
     ):
         desks = now
     rows = [
-        verdict("panel", number, n, [t[0].text, *desk.passages(d)], t[0].state)
+        verdict("panel", number, n, [t[0].text, *desk.passages(d)[-config.passages :]], t[0].state)
         for n, (t, d) in enumerate(zip(truth, desks, strict=True))
     ]
     return rows, lengths.tokens

@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from heedful.data import atomic, chat, files
-from heedful.data.formats import read_texts
+from heedful.data.packing import shuffled
 from heedful.engine import panel_fit, panel_gains, panel_trees
-from heedful.engine.batch import Tree
-from heedful.engine.dialogues import documents
+from heedful.engine.batch import Tree, trained_tokens
 from heedful.engine.panel_measure import Tokens, measured
 from heedful.engine.panel_trees import Shares
+from heedful.engine.randomness import key
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig
 from heedful.errors import UserError
@@ -26,18 +26,19 @@ from heedful.panels.panel import Panel
 from heedful.report import panel_plots
 from heedful.stats.intervals import mean_interval
 
+SOME = 200
+"""Stories that are made ready at a time."""
+
 
 class PanelStudyConfig(TrainingConfig):
     """`data` and `heldout` are files of steps; `epochs` passes of the panel arm set the compute of every arm.
 
-    `fresh` begins from random weights of `model`'s shape; `warmup` are texts that every arm sees first.
+    Every arm begins from `model`, which should have learnt to copy from far back: a panel is of use from then on.
     """
 
     model: str
     data: Path
     heldout: Path
-    warmup: Path | None = None
-    fresh: bool = False
     seeds: int = Field(3, ge=2, le=20)
     passages: int = Field(200, gt=1)
     write: float = Field(1.0, ge=0, le=1)
@@ -50,18 +51,13 @@ class PanelStudyConfig(TrainingConfig):
 
 def main(config: PanelStudyConfig) -> dict[str, Any]:
     """Train every arm once a seed, each as long; write figures.json, plots and the arms' models to `output`."""
-    inputs: Inputs = {
-        "model": config.model,
-        "data": config.data,
-        "heldout": config.heldout,
-        "warmup": config.warmup,
-    }
+    inputs: Inputs = {"model": config.model, "data": config.data, "heldout": config.heldout}
     stage = Stage("panel_study", config, inputs)
     if (done := stage.finished()) is not None:
         return done
     steps, heldout = read_steps(config.data), read_steps(config.heldout)
     tokenizer = hub.load_tokenizer(config.model)
-    warmup = documents(tokenizer, read_texts(config.warmup), config.max_length) if config.warmup else []
+    chat.ensure_chat_template(tokenizer)
     asked = [s for s in heldout if s.before.plan][: config.passages]
     if not asked:
         raise UserError(
@@ -69,10 +65,10 @@ def main(config: PanelStudyConfig) -> dict[str, Any]:
         )
     stage.begin()
     atomic.write_json(stage.folder / "fixed.json", to_json(panel_fit.fixed(steps)))
-    rows = []
-    for seed in range(config.seed, config.seed + config.seeds):
+    rows, budget = [], round(config.epochs * size(config, tokenizer, steps))
+    for seed in seeds(config):
         for arm in panel_fit.ARMS:
-            rows.append(one(config, stage.folder, tokenizer, arm, seed, steps, warmup))
+            rows.append(one(config, stage.folder, tokenizer, arm, seed, steps, budget))
         measured_now = figures(config, stage.folder, tokenizer, seed, heldout, asked)
         atomic.write_json(stage.folder / f"seed-{seed}.json", measured_now)
     found = [json.loads((stage.folder / f"seed-{r}.json").read_text("utf-8")) for r in seeds(config)]
@@ -113,45 +109,62 @@ def one(
     arm: panel_fit.Arm,
     seed: int,
     steps: Sequence[Step],
-    warmup: Sequence[Tree],
+    budget: int,
 ) -> dict[str, Any]:
-    """Train one arm with one seed, unless its model lies there already, and say what it cost."""
+    """Train one arm with one seed on `budget` tokens, unless its model lies there already, and say what it cost."""
     place, note = folder / f"{arm}-{seed}", folder / f"{arm}-{seed}.json"
     if place.is_dir() and note.is_file():
         return dict(json.loads(note.read_text("utf-8")))
-    budget = round(config.epochs * size(config, tokenizer, steps, seed))
-    trees = panel_fit.stream(passes(config, arm, tokenizer, steps, seed), tokens=budget, seed=seed)
-    model = hub.fresh_model(config.model, seed=seed) if config.fresh else hub.load_model(config.model)
-    tokens = panel_fit.learn(model, warmup, trees, config, f"{arm} {seed}")
+    constant = json_panel(folder, "fixed")
+    trees = panel_fit.stream(passes(config, arm, tokenizer, steps, constant, seed), tokens=budget, seed=seed)
+    model = hub.load_model(config.model)
+    tokens, losses = panel_fit.learn(model, trees, config, f"{arm} {seed}")
     with atomic.new_folder(place) as target:
         hub.save_model(target, model, tokenizer)
-    row = {"arm": arm, "seed": seed, "tokens": tokens, "trees": len(trees)}
+    row = {
+        "arm": arm,
+        "seed": seed,
+        "tokens": tokens,
+        "trained_tokens": trained_tokens(trees),
+        "losses": losses,
+    }
     atomic.write_json(note, row)
     return row
 
 
 def passes(
-    config: PanelStudyConfig, arm: panel_fit.Arm, tokenizer: Any, steps: Sequence[Step], seed: int
+    config: PanelStudyConfig,
+    arm: panel_fit.Arm,
+    tokenizer: Any,
+    steps: Sequence[Step],
+    constant: Panel,
+    seed: int,
 ) -> Iterator[list[Tree]]:
-    """An arm's trees, pass by pass: other parts are drawn in each."""
+    """An arm's trees, some stories at a time: in each pass in another order, and of other parts."""
+    rows = panel_fit.stories(steps)
     for number in count():
-        yield panel_fit.trees_of(
-            arm,
-            tokenizer,
-            steps,
-            shares(config),
-            seed=seed * 1000 + number,
-            max_length=config.max_length,
-            window=window(config),
-        )
+        order = shuffled(len(rows), key("stories", seed), number)
+        for start in range(0, len(order), SOME):
+            yield panel_fit.trees_of(
+                arm,
+                tokenizer,
+                [s for i in order[start : start + SOME] for s in rows[i]],
+                shares(config),
+                constant=constant,
+                seed=seed * 1000 + number,
+                max_length=config.max_length,
+                window=window(config),
+            )
 
 
-def size(config: PanelStudyConfig, tokenizer: Any, steps: Sequence[Step], seed: int) -> int:
-    """How many tokens one pass of the panel arm is computed on."""
+def size(config: PanelStudyConfig, tokenizer: Any, steps: Sequence[Step]) -> int:
+    """About how many tokens one pass of the panel arm is computed on, as a part of the stories tells."""
+    rows = panel_fit.stories(steps)
+    some = [s for row in rows[:SOME] for s in row]
     trees, _ = panel_trees.trees(
-        tokenizer, steps, shares(config), max_length=config.max_length, seed=seed * 1000
+        tokenizer, some, shares(config), max_length=config.max_length, seed=config.seed
     )
-    return sum(t.size for t in trees)
+    return round(sum(t.size for t in trees) * len(rows) / min(SOME, len(rows)))
 
 
 def shares(config: PanelStudyConfig) -> Shares:
@@ -183,6 +196,7 @@ def figures(
         "fixed": panel_gains.under(model["fixed"], tokenizer, asked, same),
         "tested shuffled": panel_gains.under(model["panel"], tokenizer, asked, others),
         "text": as_text(model["text"], tokenizer, heldout, asked),
+        "longer text": as_text(model["text"], tokenizer, heldout, asked, room=window(config)),
     }
     found = {f"{name}/{k}": v for name, row in rows.items() for k, v in panel_gains.summary(row).items()}
     found["gain/panel"] = 1 - found["panel/loss"] / found["text/loss"]
@@ -198,15 +212,19 @@ def json_panel(folder: Path, name: str) -> Panel:
     return from_json(json.loads((folder / f"{name}.json").read_text("utf-8")))
 
 
-def as_text(model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step]) -> list[Tokens]:
-    """The passages after as much of the story's own text as the panel's prompt has tokens."""
+def as_text(
+    model: Any, tokenizer: Any, heldout: Sequence[Step], asked: Sequence[Step], room: int | None = None
+) -> list[Tokens]:
+    """The passages after the story's own newest text: as much as the panel's prompt has tokens, or as `room` holds."""
     told = {row[0].story: [s.passage for s in row] for row in panel_fit.stories(heldout)}
     place = {(s.story, s.index): n for row in panel_fit.stories(heldout) for n, s in enumerate(row)}
     contexts = []
     for step in asked:
-        room = len(chat.render_prompt(tokenizer, requests.write(step.before, step.condition)))
+        fits = len(chat.render_prompt(tokenizer, requests.write(step.before, step.condition)))
+        if room is not None:
+            fits = room - len(panel_trees.encoded(tokenizer, step.passage))
         earlier = told[step.story][: place[step.story, step.index]]
-        contexts.append(panel_trees.recent(tokenizer, earlier, tokens=room))
+        contexts.append(panel_trees.recent(tokenizer, earlier, tokens=fits))
     return measured(model, tokenizer, contexts, [s.passage for s in asked])
 
 

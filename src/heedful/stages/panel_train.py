@@ -6,18 +6,19 @@ from typing import Any
 from pydantic import Field
 
 from heedful.data import atomic, chat, files
+from heedful.engine import tuning
 from heedful.engine.batch import trained_tokens
 from heedful.engine.panel_trees import Shares, trees
-from heedful.engine.precision import dtype
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, means, train
+from heedful.engine.tuning import LoraConfig
 from heedful.errors import UserError
 from heedful.losses.supervised import next_token
 from heedful.nn import hub
 from heedful.panels.exchange import Step, step_of
 
 
-class PanelTrainConfig(TrainingConfig):
+class PanelTrainConfig(LoraConfig, TrainingConfig):
     """`data` and `heldout` are files of steps; the five shares say how often each part of a step is trained on.
 
     `text` trains on the passage as plain text: with the others at 0, the control that sees no panel.
@@ -46,7 +47,7 @@ def main(config: PanelTrainConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    model = hub.load_model(config.model, dtype=dtype(config.precision))
+    model = tuning.load_start(config)
     steps, heldout = read_steps(config.data), read_steps(config.heldout)
     shares = Shares(config.write, config.update, config.plan, config.read, config.partial, config.text)
     found, too_long = trees(tokenizer, steps, shares, max_length=config.max_length, seed=config.seed)

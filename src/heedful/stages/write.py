@@ -4,19 +4,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel as Box
 from rich.text import Text
 
 from heedful.data import atomic, files, formats
+from heedful.engine import plan_choice
 from heedful.engine.panel_author import Author, frame_length, open_author
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, desk, exchange, text
+from heedful.panels import book, consistency, desk, exchange, text
 from heedful.panels.desk import Ask, Desk
 from heedful.panels.panel import Panel, clean, known_field
 from heedful.types import Lang
@@ -30,8 +31,10 @@ HELP = (
 class WriteConfig(StageConfig):
     """`model` writes, in this process or behind `server`. One begins from `premise`, `outline`, `text` or `panel`.
 
-    `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. With `steps` the model
-    takes its own first plan so many times and nothing is asked. `consent` keeps choices as judgements.
+    `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
+    as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
+    against the panel), `reward:MODEL` or another judge, for so many `steps`. Of `drafts` of a passage the
+    one that speaks least against the panel is kept, by rule.
     """
 
     model: str
@@ -44,12 +47,20 @@ class WriteConfig(StageConfig):
     lang: Lang = "en"
     condition: str = ""
     consent: bool = False
+    choose: str = plan_choice.PERSON
     steps: int = Field(0, ge=0)
     plans: int = Field(3, ge=1, le=9)
+    drafts: int = Field(1, ge=1, le=64)
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     panel_tokens: int = Field(256, gt=0)
     max_completion_length: int = Field(160, gt=0)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.choose != plan_choice.PERSON and not self.steps:
+            raise ValueError(f"choose={self.choose} asks nobody when to stop: say how many steps to write")
+        return self
 
 
 @dataclass(frozen=True)
@@ -134,17 +145,21 @@ def session(
     """Plan, write, update, until the person leaves or `steps` are done; also how many tokens each prompt had."""
     lengths: list[int] = []
     done = 0
+    by_itself = None
+    if config.choose != plan_choice.PERSON:
+        by_itself = plan_choice.find(config.choose, model=config.model)
     while not config.steps or done < config.steps:
         story, note = desk.fitted(story, author.length, config.panel_tokens)
         if note:
             terminal.show(Text(note))
         candidates = planned(config, author, story, lengths)
-        if config.steps:
+        if by_itself is not None:
             if not candidates:
                 raise UserError(
                     "the model gave no plan that can be read: choose another model, or write with a person"
                 )
-            decision: Decision | None = Decision(desk.choose(story, candidates[0]), True)
+            (plan,) = by_itself([story], [candidates])
+            decision: Decision | None = Decision(desk.choose(story, plan), True)
         else:
             terminal.show(page(story))
             decision = decided(story, candidates, terminal)
@@ -168,8 +183,9 @@ def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]
 
 def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
     """The passage that the plan tells."""
-    ask = desk.ask_write(story, explained=author.explained)
-    return asked(config, author, story, ask, config.prose_temperature, lengths)[0]
+    ask = desk.ask_write(story, config.drafts, explained=author.explained)
+    drafts = asked(config, author, story, ask, config.prose_temperature, lengths)
+    return consistency.least(story.panel, drafts)
 
 
 def taken_in(

@@ -1,14 +1,15 @@
-"""A model behind an OpenAI-compatible server, as the writer's desk asks it: whole answers, or piece by piece."""
+"""A model behind an OpenAI-compatible server, as the writer's desk asks it: whole answers, piece by piece, in order."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from heedful.errors import UserError
 from heedful.panels.desk import Ask
+from heedful.types import Message
 
 LONGEST = 200_000
 """Characters of an answer that are taken at most."""
@@ -20,6 +21,7 @@ class Author:
     """`url` is the API's base address; the first model that it lists answers. `tokens` bounds each answer."""
 
     url: str
+    key: str = field(default="", repr=False)
     tokens: int = 400
 
     def answers(self, ask: Ask, *, temperature: float) -> list[str]:
@@ -53,13 +55,36 @@ class Author:
                     if piece:
                         yield piece
 
+    def best(self, messages: Sequence[Message], texts: Sequence[str]) -> int:
+        """Which of several answers the server's reward model likes best (`heedful serve MODEL reward=DIR`)."""
+        body = {"messages": _spoken(messages), "answers": list(texts)}
+        with self._client() as client:
+            reply = client.post("rank", json=body)
+        if reply.status_code != 200:
+            raise UserError(
+                f"The model's server ranks no plans (HTTP {reply.status_code}): start it with a reward model, as in "
+                "heedful serve MODEL reward=DIR, or choose otherwise."
+            )
+        rows = _json(reply).get("data")
+        first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+        number = first.get("index")
+        if type(number) is not int or not 0 <= number < len(texts):
+            raise UserError("The model's server did not say which plan is best: is it heedful serve?")
+        return number
+
     def _client(self) -> httpx.Client:
         # Neither proxies of the environment nor redirects: the address is the one that was given.
-        return httpx.Client(base_url=self.url.rstrip("/") + "/", timeout=TIMEOUT, trust_env=False)
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        address = self.url.rstrip("/") + "/"
+        return httpx.Client(base_url=address, headers=headers, timeout=TIMEOUT, trust_env=False)
 
     def _body(self, model: str, ask: Ask, temperature: float) -> dict[str, Any]:
-        messages = [{"role": m.role, "content": m.content} for m in ask.messages]
-        return {"model": model, "messages": messages, "temperature": temperature, "max_tokens": self.tokens}
+        said = _spoken(ask.messages)
+        return {"model": model, "messages": said, "temperature": temperature, "max_tokens": self.tokens}
+
+
+def _spoken(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 def _model(client: httpx.Client) -> str:

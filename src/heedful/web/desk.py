@@ -1,6 +1,7 @@
 """The writer's desk: panel beside text, plans to choose from, and a story that branches and never loses a step."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from heedful.data.store.stories import Kept, Stories
 from heedful.errors import UserError
-from heedful.panels import book, consistency, desk, text
+from heedful.panels import book, consistency, desk, requests, text
 from heedful.panels.panel import FIELDS, Panel, clean, known_field
 from heedful.web import keeping
 from heedful.web.author import Author
@@ -50,6 +51,7 @@ class Story(Body):
 
 class Planning(Story):
     temperature: Heat = 1.0
+    choose: Literal["person", "first", "reward", "judge"] = "person"
 
 
 class Writing(Story):
@@ -116,11 +118,26 @@ def begin(visitor: Annotator, body: Beginning) -> Response:
 
 @router.post("/api/desk/plans")
 def plans(visitor: Annotator, body: Planning) -> Response:
-    """Candidate plans for the next passage."""
+    """Candidate plans for the next passage; `chosen` is the one that `choose` takes, null where that is a person."""
     kept = _kept(visitor, body.story)
     now = _fitted(_desk(kept))[0]
     ask = desk.ask_plan(now, explained=_explained(kept))
-    return JSONResponse({"plans": desk.plans(now, _answers(visitor, ask, body.temperature))})
+    found = desk.plans(now, _answers(visitor, ask, body.temperature))
+    chosen = _chosen(visitor, now, found, body.choose) if found and body.choose != "person" else None
+    return JSONResponse({"plans": found, "chosen": chosen})
+
+
+def _chosen(visitor: Visitor, now: desk.Desk, found: list[tuple[str, ...]], choose: str) -> int:
+    if choose == "first" or len(found) == 1:
+        return 0
+    if choose == "judge":
+        answer = _answers(visitor, desk.Ask("plan", requests.best(now.panel, found)), 0.0)[0]
+        return requests.number_in(answer, len(found)) - 1
+    texts = [requests.plan_of(now.panel.with_field("plan", plan)) for plan in found]
+    try:
+        return _author(visitor).best(requests.plan(now.panel, now.condition), texts)
+    except httpx.HTTPError:
+        raise Problem(502, "desk_model") from None
 
 
 @router.post("/api/desk/write")
@@ -258,9 +275,10 @@ def _fitted(now: desk.Desk) -> tuple[desk.Desk, str]:
 
 
 def _author(visitor: Visitor) -> Author:
-    if not visitor.studio.settings.model:
+    settings = visitor.studio.settings
+    if not settings.model:
         raise Problem(422, "desk_no_model")
-    return Author(visitor.studio.settings.model)
+    return Author(settings.model, settings.model_key or os.environ.get("HEEDFUL_API_KEY", ""))
 
 
 def _answers(visitor: Visitor, ask: desk.Ask, temperature: float) -> list[str]:

@@ -117,15 +117,19 @@ async function ask() {
   if (busy || at("ask").disabled) return;
   at("problem").textContent = "";
   hold(t("desk_working"));
+  let chosen = null;
   try {
-    const { plans } = await post("/api/desk/plans", { story: now.story, temperature: Number(at("heat-plan").value) });
+    const asked = { story: now.story, temperature: Number(at("heat-plan").value), choose: at("choose").value };
+    const { plans, chosen: number } = await post("/api/desk/plans", asked);
     offer(plans);
+    chosen = number;
     if (plans.length) say(t("desk_plans")); else at("problem").textContent = t("desk_no_plans");
   } catch (trouble) {
     at("problem").textContent = trouble.message;
   }
   hold("");
-  if (offered.length) take(0);
+  if (offered.length) take(chosen ?? 0);
+  if (chosen !== null) await write(null, []);
 }
 
 async function* streamed(response) {
@@ -140,7 +144,8 @@ async function* streamed(response) {
   }
 }
 
-async function write(event) {
+/** Write the plan; `others` are those that the person preferred it to: none where a machine chose. */
+async function write(event, others = offered) {
   event?.preventDefault();
   const plan = lines(at("own").value);
   if (busy || at("write").disabled || !plan.length) { at("own").focus(); return; }
@@ -152,7 +157,7 @@ async function write(event) {
   try {
     const response = await fetch("/api/desk/write", { method: "POST", credentials: "same-origin", redirect: "error",
       headers: { "content-type": "application/json", "x-csrf-token": csrf },
-      body: JSON.stringify({ story: now.story, plan, others: offered, temperature: Number(at("heat-prose").value) }) });
+      body: JSON.stringify({ story: now.story, plan, others, temperature: Number(at("heat-prose").value) }) });
     if (!response.ok) throw new Refusal(response.status, (await response.json()).error);
     for await (const row of streamed(response)) {
       if (row.piece) fresh.append(row.piece);
@@ -174,13 +179,13 @@ async function write(event) {
 }
 
 if (now) {
-  at("next").addEventListener("submit", write);
+  at("next").addEventListener("submit", (event) => write(event));
   at("ask").addEventListener("click", ask);
   at("back").addEventListener("click", () => change("go", { turn: now.turns.at(-2)?.number ?? 0 }));
   at("help").addEventListener("click", () => keys.help());
   at("consent").addEventListener("change", () => change("consent", { consent: at("consent").checked }));
   const numbers = Object.fromEntries([..."123456789"].map((key, index) => [key, () => take(index)]));
-  keys.use({ ...numbers, p: ask, w: () => at("own").focus(), b: () => at("back").click(), "Ctrl+Enter": write, "?": () => keys.help() },
+  keys.use({ ...numbers, p: ask, w: () => at("own").focus(), b: () => at("back").click(), "Ctrl+Enter": () => write(), "?": () => keys.help() },
     { "1 … 9": "desk_plan_key", P: "desk_ask", W: "desk_own", "Ctrl+Enter": "desk_write", B: "desk_back", "?": "keys_title" });
   at("own").value = now.fields.plan.join("\n");
   show();

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from heedful.engine.attention import TreeRows, Variant
-from heedful.engine.kernels.decode import kernel
+from heedful.engine.kernels.choice import decoding
 from heedful.engine.layout import Layout
 
 
@@ -86,7 +86,7 @@ class DecodeRows:
     ) -> None:
         self.cache, self.slot, self.sample, self.written = cache, slot, sample, written
         self.prompt_length = prompt_length
-        self.kernel = kernel(slot, sample, written, prompt_length)
+        self.kernel = decoding(slot, sample, written, prompt_length)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         prompt, answer = self.cache.layer(layer, k)

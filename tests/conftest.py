@@ -10,6 +10,9 @@ import torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# Triton's kernels are interpreted on the CPU, wherever there is a triton; to be set before its first import.
+os.environ["TRITON_INTERPRET"] = "1"
+
 # Tiny tensors: threads only wait for one another. By the environment too, which commands that tests start obey:
 # bit for bit holds for one number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -13,10 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import tiny
+from heedful.engine import decode
 from heedful.engine.batch import Packed, collate
 from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import columns, use_packed_attention
+from heedful.engine.slots import Slots
 from heedful.losses.policy import ppo_clip
 from heedful.losses.supervised import next_token
 
@@ -85,3 +87,29 @@ def test_a_step_takes_its_rows_to_the_model(loss: Any) -> None:
     with Mixtures() as mixtures, pytest.raises(RuntimeError, match="meta"):
         next(fit(model, [[row]], loss, optimizer))
     assert mixtures.found == []
+
+
+def test_a_decoding_step_mixes_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are kept on the CPU, keys, values and logits where the model lies."""
+
+    class Attention:
+        def takes(self, q: Tensor, stored: Tensor) -> bool:
+            return {q.device, stored.device} == {META}
+
+        def attend(self, q: Tensor, *others: Any) -> Tensor:
+            return q.transpose(1, 2)
+
+    def decoding(*rows: Tensor) -> Attention:
+        assert {row.device for row in rows} == {META}
+        return Attention()
+
+    monkeypatch.setattr(decode, "decoding", decoding)
+    slots = Slots(elsewhere("llama"), slots=2, samples=2, prompt_room=4, answer_room=3)
+    with Mixtures() as mixtures, torch.no_grad():
+        _, first = slots.join([[1, 2, 3], [4, 5]], [[7, 8], [9]])
+        slots.put(slice(None), torch.tensor([1, 2, 3]))
+        second = slots.step()
+    assert mixtures.found == []
+    assert (first.shape[0], second.shape[0]) == (2, 3)
+    assert {first.device, second.device} == {META}
+    assert slots.token.device.type == "cpu"

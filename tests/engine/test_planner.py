@@ -83,6 +83,7 @@ RL = {
     "optimizer": "adamw",
     "learning_rate": 1e-3,
     "matrix_learning_rate": 1e-3,
+    "offload": False,
     "weight_decay": 0.0,
     "gradient_checkpointing": False,
     "precision": "fp32",

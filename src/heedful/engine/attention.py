@@ -2,8 +2,9 @@
 
 On a CPU each segment is one call of torch's flash kernel, all inside one autograd node. A prompt's branches
 attend to it in a single call and the two softmaxes are merged by log-sum-exp; the backward calls each part's
-kernel with the merged output and log-sum-exp, which is the exact partial gradient. Elsewhere, and for the
-variants that the flash kernel lacks (soft-capping, sinks, a window shorter than the row), a mask is used.
+kernel with the merged output and log-sum-exp, which is the exact partial gradient. On CUDA it is one kernel of Triton's
+(kernels/gpu/tree.py). Elsewhere, and for the variants that the flash kernel lacks (soft-capping, sinks, a window
+shorter than the row), a mask is used.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from heedful.engine.kernels.choice import tree_attention
 from heedful.engine.layout import Layout
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class TreeRows:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._masks: dict[int | None, Tensor] = {}
+        self._spans: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         window = variant.window if variant.window and self.layout.longest > variant.window else None
@@ -127,6 +130,11 @@ class TreeRows:
         if plain and q.device.type == "cpu":
             out: Tensor = _TreeAttention.apply(q, k, v, self.layout, variant.scale)  # type: ignore[no-untyped-call]
             return out.transpose(1, 2)
+        if (tree := tree_attention(q)) is not None:
+            if self._spans is None:
+                self._spans = tree.spans(self.layout).to(q.device)
+            found: Tensor = tree.tree_attention(q, k, v, self._spans, variant)
+            return found
         if window not in self._masks:
             self._masks[window] = self.layout.mask(window).to(q.device)
         return masked_attention(q, k, v, self._masks[window], variant).transpose(1, 2)

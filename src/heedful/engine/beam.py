@@ -105,7 +105,7 @@ def _grown(
     running: _Beams, logits: Tensor, written: int, how: Sampling, stop: Tensor
 ) -> tuple[_Beams, Tensor]:
     """The best continuations by one token, so many that enough go on whatever ends; and the beams they grow from."""
-    logp = logits.float().log_softmax(-1).view(*running.score.shape, -1)
+    logp = logits.float().log_softmax(-1).cpu().view(*running.score.shape, -1)
     total = (logp + running.score[..., None]).flatten(1)
     vocabulary = logp.shape[-1]
     wanted = max(2, 1 + len(stop)) * how.num_beams

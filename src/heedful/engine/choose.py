@@ -28,8 +28,21 @@ class Chosen(NamedTuple):
 def choose(
     logits: Tensor, uniforms: Tensor, how: Sampling, used: Used | None = None, bias: Tensor | None = None
 ) -> Chosen:
-    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`; `bias` [B, V] is added."""
-    logits = logits.float()
+    """Pick one token per row of logits [B, V] from uniforms [B]; penalties need `used`; `bias` [B, V] is added.
+
+    It is done where the logits lie; what is chosen is handed out on the CPU, where answers are kept.
+    """
+    uniforms = uniforms.to(logits.device)
+    used = None if used is None else Used(*(x.to(logits.device) for x in used))
+    bias = None if bias is None else bias.to(logits.device)
+    found = _choose(logits.float(), uniforms, how, used, bias)
+    behavior = None if found.behavior_logp is None else found.behavior_logp.cpu()
+    return Chosen(found.token.cpu(), found.logp.cpu(), behavior)
+
+
+def _choose(
+    logits: Tensor, uniforms: Tensor, how: Sampling, used: Used | None, bias: Tensor | None
+) -> Chosen:
     changed = logits if used is None else penalise(logits, how, used)
     changed = changed if bias is None else changed + bias
     if how.temperature == 0:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from heedful.engine.attention import TreeRows, Variant
-from heedful.engine.kernels.decode import kernel
+from heedful.engine.kernels.choice import decoding
 from heedful.engine.layout import Layout
 
 
@@ -62,11 +62,11 @@ def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
 class PrefillRows:
     """Prompts packed into one row, computed as any packed row and remembered in their slots."""
 
-    def __init__(self, cache: Cache, layout: Layout, slots: Tensor) -> None:
+    def __init__(self, cache: Cache, layout: Layout, slots: Tensor, device: torch.device) -> None:
         self.cache, self.tree = cache, TreeRows(layout)
         lengths = torch.tensor([g.prompt[1] - g.prompt[0] for g in layout.groups])
-        self.slot = slots.repeat_interleave(lengths)
-        self.position = layout.positions
+        self.slot = slots.repeat_interleave(lengths).to(device)
+        self.position = layout.positions.to(device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         (keys, values), _ = self.cache.layer(layer, k)
@@ -78,7 +78,8 @@ class PrefillRows:
 class DecodeRows:
     """One new token for each active answer: row b belongs to sample `sample[b]` of slot `slot[b]`.
 
-    prompt_length [slots]: tokens of each slot's prompt; written [B]: answer tokens already stored.
+    prompt_length [slots]: tokens of each slot's prompt; written [B]: answer tokens already stored. All of them lie on
+    the model's device.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class DecodeRows:
     ) -> None:
         self.cache, self.slot, self.sample, self.written = cache, slot, sample, written
         self.prompt_length = prompt_length
-        self.kernel = kernel(slot, sample, written, prompt_length)
+        self.kernel = decoding(slot, sample, written, prompt_length)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         prompt, answer = self.cache.layer(layer, k)
@@ -96,7 +97,8 @@ class DecodeRows:
 
     @cached_property
     def grid(self) -> "_Grid":
-        return _Grid(self.cache, self.prompt_length, self.slot, self.sample, self.written)
+        with self.slot.device:  # what is made there lies beside the rows
+            return _Grid(self.cache, self.prompt_length, self.slot, self.sample, self.written)
 
 
 class _Grid:

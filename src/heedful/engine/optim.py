@@ -7,7 +7,9 @@ from typing import Any, Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-OptimizerName = Literal["adamw", "muon"]
+from heedful.engine.adamw_8bit import AdamW8bit
+
+OptimizerName = Literal["adamw", "adamw_8bit", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 MASTER = "master"
 
@@ -28,7 +30,8 @@ class Optimizer:
     """AdamW, or Muon for the hidden matrices with AdamW for the rest; its state is tensors by parameter name.
 
     A weight in bf16 has a master copy in fp32: gradients are summed, clipped and applied there, since an update of
-    less than a 256th of a weight would be lost in bf16. A weight in fp32 is its own master.
+    less than a 256th of a weight would be lost in bf16. A weight in fp32 is its own master. With `offload` every
+    weight has its master, gradients and moments in the host's memory, and steps are taken there.
     """
 
     def __init__(
@@ -41,9 +44,10 @@ class Optimizer:
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        offload: bool = False,
     ) -> None:
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        masters = {n: master(p) for n, p in trained.items()}
+        masters = {n: hosted(p) if offload else master(p) for n, p in trained.items()}
         self.names = {masters[n]: n for n in trained}
         self.copies = {p: masters[n] for n, p in trained.items() if masters[n] is not p}
         hidden = name == "muon"
@@ -54,11 +58,13 @@ class Optimizer:
             {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
         ]
+        given: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": eps}
+        filled = [g for g in groups if g["params"]]
         # One kernel for all parameters; Adam's step count must stay on the device for it.
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                [g for g in groups if g["params"]], lr=learning_rate, betas=betas, eps=eps, fused=True
-            )
+            AdamW8bit(filled, **given)
+            if name == "adamw_8bit"
+            else torch.optim.AdamW(filled, **given, fused=True)
         ]
         if matrices:
             muon = torch.optim.Muon(
@@ -73,14 +79,14 @@ class Optimizer:
         return self.names.keys()
 
     def collect(self) -> None:
-        """Add the gradients that a backward left on weights in bf16 to those of their masters."""
+        """Add the gradients that a backward left on weights to those of their masters, where these are others."""
         for weight, copy in self.copies.items():
             if weight.grad is None:
                 continue
             if copy.grad is None:
-                copy.grad = weight.grad.float()
+                copy.grad = weight.grad.to(copy)
             else:
-                copy.grad += weight.grad
+                copy.grad += weight.grad.to(copy)
             weight.grad = None
 
     def scale(self, factor: float) -> None:
@@ -127,6 +133,11 @@ class Optimizer:
 def master(weight: nn.Parameter) -> nn.Parameter:
     """The parameter in fp32 that is optimised in place of `weight`."""
     return weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
+
+
+def hosted(weight: nn.Parameter) -> nn.Parameter:
+    """A parameter in fp32 on the host that is optimised in place of `weight`."""
+    return nn.Parameter(weight.detach().to("cpu", torch.float32, copy=True))
 
 
 def schedule(

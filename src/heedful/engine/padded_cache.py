@@ -21,7 +21,7 @@ def recall(rows: DecodeRows) -> tuple[Any, Tensor, Tensor]:
     before = rows.prompt_length[rows.slot]
     length = before + rows.written
     longest = int(length.max())
-    at = torch.arange(longest) - (longest - length)[:, None]
+    at = torch.arange(longest, device=length.device) - (longest - length)[:, None]
     cache = DynamicCache()
     for layer, prompts in rows.cache.prompt.items():
         room = prompts[0].shape[2]
@@ -31,7 +31,7 @@ def recall(rows: DecodeRows) -> tuple[Any, Tensor, Tensor]:
             for prompt, answer in zip(prompts, rows.cache.answer[layer], strict=True)
         )
         cache.update(keys, values, layer)
-    mask = torch.cat([at >= 0, torch.ones(len(at), 1, dtype=torch.bool)], 1).long()
+    mask = torch.cat([at >= 0, at.new_ones(len(at), 1, dtype=torch.bool)], 1).long()
     return cache, mask, length
 
 

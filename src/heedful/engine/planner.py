@@ -60,7 +60,8 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
     apart = stage == "rl" and settings["advantage"] == "gae" and settings["critic"] != "shared"
     critic = body if apart else 0
     trained = parameters + critic
-    held = trained * sum(BYTES_PER_PARAMETER.values()) + (4 * (parameters + body) if stage == "rl" else 0)
+    each = {**BYTES_PER_PARAMETER, **({"optimiser": 2} if settings["optimizer"] == "adamw_8bit" else {})}
+    held = trained * sum(each.values()) + (4 * (parameters + body) if stage == "rl" else 0)
     whole = held < 0.3 * machine.memory()
     script = Script(
         stage=stage,

@@ -13,7 +13,7 @@ from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
 from heedful.engine.choose import truncate
 from heedful.engine.head import linear_head
-from heedful.engine.kernels import library
+from heedful.engine.kernels.choice import kernels_for
 from heedful.engine.kernels.head import head_kernel
 from heedful.engine.kernels.patch import use_fused
 from heedful.engine.padded import refuse_recurrent, use_padding
@@ -116,7 +116,7 @@ def token_columns(
     states that the tokens are predicted from, where the caller has them already and the head is a linear one.
     """
     many = len(packed.rows) * model.config.get_text_config().vocab_size > FULL_LOGITS
-    in_parts = (many or library.built() is not None) and packed.drawn is None
+    in_parts = (many or kernels_for(next(model.parameters())) is not None) and packed.drawn is None
     if in_parts and (head := linear_head(model)) is not None:
         hidden = states(model, packed, packed.rows) if hidden is None else hidden
         kernel = head_kernel(hidden, head.weight)

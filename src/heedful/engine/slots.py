@@ -16,6 +16,7 @@ class Slots:
 
     Whoever draws the tokens says so by `put`, once after every `join` and `step`. `slots` prompts of at most
     `prompt_room` tokens are in work at once, each with at most `samples` answers of `answer_room` tokens.
+    The columns lie on the CPU, keys, values and logits on the model's device.
     """
 
     def __init__(

@@ -183,7 +183,7 @@ def _told(
     wanted = [at for at, ask in enumerate(asks) if ask.logprobs is not None]
     if not wanted:
         return {}
-    logp = logits[wanted].log_softmax(-1)
+    logp = logits[wanted].log_softmax(-1).cpu()
     own = logp.gather(-1, token[wanted, None])[:, 0].tolist()
     most = max(asks[at].logprobs or 0 for at in wanted)
     best = logp.topk(min(most, logp.shape[-1]), -1)

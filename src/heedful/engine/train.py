@@ -13,7 +13,7 @@ from heedful.data.packing import shuffled
 from heedful.engine.batch import Packed, Tree, microbatches
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
-from heedful.engine.optim import Optimizer, schedule
+from heedful.engine.optim import Optimizer, OptimizerName, schedule
 from heedful.engine.precision import Precision
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.score import columns, device_of, use_packed_attention
@@ -28,8 +28,9 @@ class TrainingConfig(StageConfig):
 
     epochs: float = Field(1.0, gt=0)
     learning_rate: float = Field(1e-5, gt=0)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     matrix_learning_rate: float = Field(0.02, gt=0)
+    offload: bool = False
     weight_decay: float = Field(0.0, ge=0)
     lr_scheduler: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
@@ -138,6 +139,7 @@ def new_optimizer(model: nn.Module, config: Any) -> Optimizer:
         learning_rate=config.learning_rate,
         matrix_learning_rate=config.matrix_learning_rate,
         weight_decay=config.weight_decay,
+        offload=config.offload,
     )
 
 

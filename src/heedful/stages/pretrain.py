@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from heedful.data import atomic
 from heedful.data.formats import read_texts
 from heedful.engine.batch import trained_tokens
 from heedful.engine.dialogues import documents
+from heedful.engine.optim import OptimizerName
 from heedful.engine.precision import dtype
 from heedful.engine.stage import Stage
 from heedful.engine.train import TrainingConfig, means, train
@@ -31,7 +32,7 @@ class PretrainConfig(TrainingConfig):
     initializer_range: float = Field(0.02, gt=0)
     attention_bias: bool = False
     learning_rate: float = Field(3e-3, gt=0)
-    optimizer: Literal["adamw", "muon"] = "muon"
+    optimizer: OptimizerName = "muon"
     max_length: int = Field(512, gt=1)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.dialogues import documents
 from heedful.engine.estimate import Estimator, Whitening
 from heedful.engine.fit import Step, Term, fit
-from heedful.engine.optim import Stepping, schedule
+from heedful.engine.optim import OptimizerName, Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
 from heedful.engine.process_reward import ProcessRewardModel
@@ -87,8 +87,9 @@ class RlConfig(LoraConfig):
     num_ppo_epochs: int = Field(2, gt=0)
     num_mini_batches: int = Field(2, gt=0)
     learning_rate: float = Field(3e-4, gt=0)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     matrix_learning_rate: float = Field(0.002, gt=0)
+    offload: bool = False
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(4, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)

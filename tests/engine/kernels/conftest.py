@@ -2,8 +2,11 @@
 
 import ctypes
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from heedful.engine.kernels import build, library
@@ -43,6 +46,20 @@ def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     found = library.built()
     assert found is not None
     return found
+
+
+@pytest.fixture
+def triton_rows() -> Iterator[Any]:
+    """Triton's kernels, in its interpreter: they compute on the CPU what they would on CUDA."""
+    pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be interpreted")
+    with np.errstate(over="ignore"):  # what overflows to infinity on a GPU is a warning in numpy
+        yield import_module("heedful.engine.kernels.gpu.rows")
+
+
+@pytest.fixture(params=["compiled", "triton"])
+def kernels(request: pytest.FixtureRequest) -> Any:
+    """Either kind of kernels: both are held to the same laws."""
+    return request.getfixturevalue("built" if request.param == "compiled" else "triton_rows")
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from torch import Tensor
 import tiny
 from heedful.engine.batch import collate
 from heedful.engine.kernels import fused, library
+from heedful.engine.kernels.choice import Built
 from heedful.engine.kernels.head import HeadKernel
 from heedful.engine.score import token_columns, use_packed_attention
 from heedful.nn.logprob import Head, token_logprobs
 
 FEW = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -56,17 +57,17 @@ def assert_twins(
 @FEW
 @given(
     seed=st.integers(0, 99),
-    rows=st.integers(1, 150),
+    rows=st.integers(1, 80),
     width=widths,
     shift=st.integers(0, 1),
     bf16=st.booleans(),
 )
-def test_rms_norm(built: ctypes.CDLL, seed: int, rows: int, width: int, shift: int, bf16: bool) -> None:
+def test_rms_norm(kernels: Built, seed: int, rows: int, width: int, shift: int, bf16: bool) -> None:
     def exact(x: Tensor, w: Tensor) -> Tensor:
         return (w + shift) * x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
 
     inputs = [3 * normal(seed, 1, rows, width), normal(seed + 1, width)]
-    assert_twins(lambda x, w: fused.rms_norm(built, x, w, 1e-6, shift), exact, inputs, bf16)
+    assert_twins(lambda x, w: fused.rms_norm(kernels, x, w, 1e-6, shift), exact, inputs, bf16)
     torch.testing.assert_close(
         fused.rms_norm_twin(*inputs, 1e-6, shift), exact(*inputs), rtol=1e-5, atol=1e-6
     )
@@ -74,12 +75,12 @@ def test_rms_norm(built: ctypes.CDLL, seed: int, rows: int, width: int, shift: i
 
 @FEW
 @given(seed=st.integers(0, 99), rows=st.integers(1, 40), width=widths, bf16=st.booleans())
-def test_swiglu(built: ctypes.CDLL, seed: int, rows: int, width: int, bf16: bool) -> None:
+def test_swiglu(kernels: Built, seed: int, rows: int, width: int, bf16: bool) -> None:
     inputs = [5 * normal(seed, 1, rows, width), normal(seed + 1, 1, rows, width)]
-    assert_twins(lambda g, u: fused.swiglu(built, g, u), fused.swiglu_twin, inputs, bf16)
+    assert_twins(lambda g, u: fused.swiglu(kernels, g, u), fused.swiglu_twin, inputs, bf16)
     halves = torch.cat(inputs, -1)
-    apart = fused.swiglu(built, halves[..., :width], halves[..., width:])
-    assert torch.equal(apart, fused.swiglu(built, *inputs))
+    apart = fused.swiglu(kernels, halves[..., :width], halves[..., width:])
+    assert torch.equal(apart, fused.swiglu(kernels, *inputs))
 
 
 @FEW
@@ -90,13 +91,13 @@ def test_swiglu(built: ctypes.CDLL, seed: int, rows: int, width: int, bf16: bool
     width=widths,
     bf16=st.booleans(),
 )
-def test_rotary(built: ctypes.CDLL, seed: int, rows: int, heads: int, width: int, bf16: bool) -> None:
+def test_rotary(kernels: Built, seed: int, rows: int, heads: int, width: int, bf16: bool) -> None:
     cos, sin = normal(seed, 1, rows, width).cos(), normal(seed, 1, rows, width).sin()
     if bf16:
         cos, sin = cos.to(torch.bfloat16), sin.to(torch.bfloat16)
     x = normal(seed + 1, 1, rows, heads, width).transpose(1, 2)
     assert_twins(
-        lambda x: fused.rotary(built, x, cos, sin),
+        lambda x: fused.rotary(kernels, x, cos, sin),
         lambda x: fused.rotary_twin(x, cos.to(x.dtype), sin.to(x.dtype)),
         [x],
         bf16,
@@ -114,7 +115,7 @@ def test_rotary(built: ctypes.CDLL, seed: int, rows: int, heads: int, width: int
     bf16=st.booleans(),
 )
 def test_head(
-    built: ctypes.CDLL,
+    kernels: Built,
     seed: int,
     rows: int,
     vocabulary: int,
@@ -142,7 +143,7 @@ def test_head(
             entropy=entropy,
             rows=at_once,
             guess=Told() if guess else None,
-            kernel=HeadKernel(built),
+            kernel=HeadKernel(kernels),
         )
         return (logp * on_logp).sum() + (0.0 if found is None else (found * on_entropy).sum())
 
@@ -175,9 +176,9 @@ def test_a_target_outside_the_vocabulary_is_an_error(built: ctypes.CDLL) -> None
         token_logprobs(hidden, Head(weight), torch.tensor([0, 5]), kernel=HeadKernel(built))
 
 
-def test_extreme_gates(built: ctypes.CDLL) -> None:
+def test_extreme_gates(kernels: Built) -> None:
     gate = torch.tensor([[-200.0, -90.0, 0.0, 90.0, 200.0, float("nan")]])
-    found, expected = fused.swiglu(built, gate, gate), fused.swiglu_twin(gate, gate)
+    found, expected = fused.swiglu(kernels, gate, gate), fused.swiglu_twin(gate, gate)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-30, equal_nan=True)
 
 

@@ -1,4 +1,4 @@
-"""RMSNorm, rotary embedding and SwiGLU in one pass each (fused.cpp), with their torch twins.
+"""RMSNorm, rotary embedding and SwiGLU in one pass each (fused.cpp, gpu/rows.py), with their torch twins.
 
 In fp32 they differ from torch by the order of sums and the last bits of exp; in bf16 they compute in fp32 and round
 where a layer of transformers rounds, or less often.
@@ -6,14 +6,19 @@ where a layer of transformers rounds, or less often.
 
 import ctypes
 from ctypes import c_float, c_int64, c_void_p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+if TYPE_CHECKING:
+    from heedful.engine.kernels.choice import Built
+
+NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+WIDEST = 2**16
+"""Elements of a row that Triton's kernels hold at once."""
 _BLOCK = 64
 """Rows whose gradients of a norm's weight are summed at a time."""
 
@@ -29,27 +34,28 @@ _ARGUMENTS = {
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Whether these tensors, all of one type on the CPU, are the kernels'."""
-    dtype = tensors[0].dtype
-    if dtype not in _NAMES or any(
-        type(x) not in (Tensor, nn.Parameter) for x in tensors
-    ):  # sharded, quantised
+    """Whether these tensors, all of one type and on one device, are the kernels'; sharded and quantised are not."""
+    first = tensors[0]
+    if first.dtype not in NAMES or any(type(x) not in (Tensor, nn.Parameter) for x in tensors):
         return False
-    return all(x.dtype == dtype and x.device.type == "cpu" for x in tensors)
+    return all(x.dtype == first.dtype and x.device == first.device for x in tensors)
 
 
-def call(built: ctypes.CDLL, name: str, dtype: torch.dtype, *arguments: Any) -> None:
-    """Call a kernel; tensors go in as pointers, the number of threads is added.
+def call(built: "Built", name: str, dtype: torch.dtype, *arguments: Any) -> None:
+    """Call a kernel of either kind.
 
     The caller holds every tensor until this returns, and has made sure of their types, shapes and strides.
     """
-    entry = getattr(built, f"heedful_{name}_{_NAMES[dtype]}")
+    if not isinstance(built, ctypes.CDLL):
+        built.call(name, *arguments)
+        return
+    entry = getattr(built, f"heedful_{name}_{NAMES[dtype]}")
     if entry.argtypes is None:
         entry.argtypes, entry.restype = _ARGUMENTS[name], None
     entry(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments), torch.get_num_threads())
 
 
-def rms_norm(built: ctypes.CDLL, x: Tensor, weight: Tensor, eps: float, shift: int) -> Tensor:
+def rms_norm(built: "Built", x: Tensor, weight: Tensor, eps: float, shift: int) -> Tensor:
     """The norm of x [..., D] by weight [D]; the formulas are `rms_norm_twin`'s."""
     result: Tensor = _Norm.apply(built, x, weight, eps, shift)  # type: ignore[no-untyped-call]
     return result
@@ -64,7 +70,7 @@ def rms_norm_twin(x: Tensor, weight: Tensor, eps: float, shift: int) -> Tensor:
     return weight * normed.to(x.dtype)
 
 
-def swiglu(built: ctypes.CDLL, gate: Tensor, up: Tensor) -> Tensor:
+def swiglu(built: "Built", gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) up, both [..., D] (Shazeer 2020, arXiv:2002.05202)."""
     result: Tensor = _Swiglu.apply(built, gate, up)  # type: ignore[no-untyped-call]
     return result
@@ -74,7 +80,7 @@ def swiglu_twin(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def rotary(built: ctypes.CDLL, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotary(built: "Built", x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [1,H,T,D] rotated by cos and sin [1,T,D] (Su et al. 2021, arXiv:2104.09864), halves as in Llama."""
     result: Tensor = _Rotary.apply(built, x, cos, sin)  # type: ignore[no-untyped-call]
     return result
@@ -87,7 +93,7 @@ def rotary_twin(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, built: ctypes.CDLL, x: Tensor, weight: Tensor, eps: float, shift: int) -> Tensor:
+    def forward(ctx: Any, built: "Built", x: Tensor, weight: Tensor, eps: float, shift: int) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
         rows, width = x.numel() // x.shape[-1], x.shape[-1]
         y, inverse = torch.empty_like(x), x.new_empty(rows, dtype=torch.float32)
@@ -124,7 +130,7 @@ class _Norm(torch.autograd.Function):
 
 class _Swiglu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, built: ctypes.CDLL, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, built: "Built", gate: Tensor, up: Tensor) -> Tensor:
         gate, up = _dense_rows(gate), _dense_rows(up)
         y = gate.new_empty(gate.shape)
         call(built, "swiglu_forward", gate.dtype, gate, up, y, *_rows(gate, up))
@@ -157,7 +163,7 @@ def _rows(gate: Tensor, up: Tensor) -> tuple[int, int, int, int]:
 
 class _Rotary(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, built: ctypes.CDLL, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, built: "Built", x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         cos, sin = cos.contiguous(), sin.contiguous()
         ctx.save_for_backward(cos, sin)
         ctx.built = built
@@ -170,7 +176,7 @@ class _Rotary(torch.autograd.Function):
         return None, _rotated(ctx.built, grads[0], cos, sin, back=1), None, None
 
 
-def _rotated(built: ctypes.CDLL, x: Tensor, cos: Tensor, sin: Tensor, back: int) -> Tensor:
+def _rotated(built: "Built", x: Tensor, cos: Tensor, sin: Tensor, back: int) -> Tensor:
     x = x if x.stride(-1) == 1 else x.contiguous()
     _, heads, rows, width = x.shape
     out = x.new_empty(1, rows, heads, width)

@@ -2,7 +2,7 @@
 
 No architecture is named. A layer that looks like an RMSNorm or a gated MLP, and a function that looks like the rotary
 embedding, are tried once on random numbers; where what comes out is the torch twin's, calls go through the kernel from
-then on, as long as this process uses one (`kernels.library`) and the tensors are its own, and else the old way.
+then on, as long as this process uses one for such tensors (`kernels.choice`), and else the old way.
 """
 
 import sys
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heedful.engine.kernels import fused, library
+from heedful.engine.kernels import fused
+from heedful.engine.kernels.choice import kernels_for
 
 ROTARY = "apply_rotary_pos_emb"
 _BEFORE = "heedful_before"
@@ -36,8 +37,8 @@ def use_fused(model: Any) -> None:
 
 
 def _normed(self: Any, hidden_states: Tensor) -> Tensor:
-    built = library.built()
-    if built is None or not fused.takes(hidden_states, self.weight):
+    built = kernels_for(hidden_states, self.weight)
+    if built is None:
         result: Tensor = type(self).forward(self, hidden_states)
         return result
     return fused.rms_norm(built, hidden_states, self.weight, *self.heedful_norm)
@@ -45,18 +46,17 @@ def _normed(self: Any, hidden_states: Tensor) -> Tensor:
 
 def _gated_forward(self: Any, x: Tensor) -> Tensor:
     gate, up = self.gate_proj(x), self.up_proj(x)
-    built = library.built()
-    known = built is not None and fused.takes(gate, up)
-    hidden = fused.swiglu(built, gate, up) if known and built is not None else self.act_fn(gate) * up
+    built = kernels_for(gate, up)
+    hidden = self.act_fn(gate) * up if built is None else fused.swiglu(built, gate, up)
     result: Tensor = self.down_proj(hidden)
     return result
 
 
 def _wrap(space: ModuleType, before: Callable[..., Any]) -> None:
     def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *args: Any, **kwargs: Any) -> Any:
-        built = library.built()
+        built = kernels_for(q, k, cos, sin)
         plain = not args and not kwargs and not cos.requires_grad and not sin.requires_grad
-        if built is None or not plain or not fused.takes(q, k, cos, sin) or not _one_row(q, k, cos, sin):
+        if built is None or not plain or not _one_row(q, k, cos, sin):
             return before(q, k, cos, sin, *args, **kwargs)
         return fused.rotary(built, q, cos, sin), fused.rotary(built, k, cos, sin)
 
@@ -78,7 +78,7 @@ def _norm(part: Any) -> tuple[float, int] | None:
         return None
     if [name for name, _ in part.named_parameters()] != ["weight"] or not fused.takes(weight):
         return None
-    x = _numbers(2, 3, len(weight)).to(weight.dtype)
+    x = _numbers(2, 3, len(weight)).to(weight)
     found = _tried(type(part).forward, part, x)
     for shift in (0, 1):
         if found is not None and _equal(found, fused.rms_norm_twin(x, weight, eps, shift)):
@@ -95,7 +95,7 @@ def _gated(part: Any) -> bool:
         return False
     if not fused.takes(weight):
         return False
-    x = _numbers(1, 2, weight.shape[1]).to(weight.dtype)
+    x = _numbers(1, 2, weight.shape[1]).to(weight)
     found = _tried(type(part).forward, part, x)
     with torch.no_grad():
         expected = part.down_proj(fused.swiglu_twin(part.gate_proj(x), part.up_proj(x)))

@@ -16,7 +16,7 @@ def prefill(model: nn.Module, cache: Cache, prompts: Sequence[Sequence[int]], sl
     layout = Layout([(len(p), ()) for p in prompts])
     ids = torch.from_numpy(np.concatenate([np.asarray(p, dtype=np.int64) for p in prompts]))
     ends = torch.tensor([g.prompt[1] - 1 for g in layout.groups])
-    return _call(model, PrefillRows(cache, layout, slots), ids, layout.positions, ends)
+    return call(model, PrefillRows(cache, layout, slots), ids, layout.positions, ends)
 
 
 def decode(
@@ -30,10 +30,11 @@ def decode(
 ) -> Tensor:
     """Run each answer's last token, of which `written` [B] stand before it; the logits [B, V] that follow."""
     rows = DecodeRows(cache, prompt_length, slot, sample, written)
-    return _call(model, rows, token, prompt_length[slot] + written, torch.arange(len(slot)))
+    return call(model, rows, token, prompt_length[slot] + written, torch.arange(len(slot)))
 
 
-def _call(model: nn.Module, rows: PrefillRows | DecodeRows, ids: Tensor, at: Tensor, keep: Tensor) -> Tensor:
+def call(model: nn.Module, rows: PrefillRows | DecodeRows, ids: Tensor, at: Tensor, keep: Tensor) -> Tensor:
+    """Run the model on ids [T] at the positions `at`; the logits of those to `keep`."""
     with using(rows) as keywords:
         out = model(ids[None], position_ids=at[None], use_cache=False, logits_to_keep=keep, **keywords)
     logits: Tensor = out.logits[0]

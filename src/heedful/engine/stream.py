@@ -139,9 +139,9 @@ class Stream:
         if biases:
             row, token, value = zip(*biases, strict=True)
             changed.index_put_((torch.tensor(row), torch.tensor(token)), torch.tensor(value), accumulate=True)
-        for mine, ask in zip(changed, asks, strict=True):
+        for at, ask in enumerate(asks):
             if ask.grammar is not None:
-                mine.masked_fill_(~ask.grammar.allowed(len(mine)), float("-inf"))
+                changed[at].masked_fill_(~ask.grammar.allowed(changed.shape[1]), float("-inf"))
         return changed
 
     def _draw(self, logits: Tensor, where: slice) -> list[Drawn]:

@@ -15,6 +15,8 @@ from heedful.engine.reward_model import RewardModel
 from heedful.engine.sampler import shown
 from heedful.engine.sampling import Sampling
 from heedful.nn import hub
+from heedful.panels.exchange import from_json
+from heedful.panels.text import render
 from heedful.types import Message, Prompt
 from serve.live import TOKENIZER, Live
 
@@ -99,6 +101,35 @@ def test_the_prompt_is_rendered_by_the_models_template_with_condition_and_panel_
     said = (Message("system", "good\n\nCat\nsat\n\nmat\n\nend"), Message("user", "the"))
     assert tuple(reply["choices"][0]["prompt_token_ids"]) == chat.render_prompt(TOKENIZER, said)
     assert reply["usage"]["prompt_tokens"] == len(chat.render_prompt(TOKENIZER, said))
+
+
+def test_a_panel_as_a_record_is_rendered_in_its_canonical_text(server: Live) -> None:
+    panel = {"people": [{"name": "Tara", "state": "in the inn"}], "plan": ["see Tara"], "lang": "en"}
+    messages = [{"role": "user", "content": "the"}]
+    reply = ask(server, messages=messages, panel=panel, return_token_ids=True)
+    said = (Message("system", render(from_json(panel))), Message("user", "the"))
+    assert tuple(reply["choices"][0]["prompt_token_ids"]) == chat.render_prompt(TOKENIZER, said)
+    bare = ask(server, messages=messages, panel={}, return_token_ids=True)
+    assert tuple(bare["choices"][0]["prompt_token_ids"]) == chat.render_prompt(TOKENIZER, said[1:])
+
+
+@pytest.mark.parametrize(
+    ("panel", "sentence"),
+    [
+        ({"peple": []}, "there is no field 'panel.peple' here"),
+        ({"people": [{"state": "gone"}]}, "panel.people.0.name: Field required"),
+        ({"plan": [" "]}, "panel.plan.0: must hold more than white space"),
+        ({"version": 2}, "panel.version: Input should be 1"),
+        (3, "panel: Input should be a valid string"),
+    ],
+)
+def test_what_is_wrong_with_a_panel_is_said_in_one_sentence(
+    panel: object, sentence: str, server: Live
+) -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "the"}], "panel": panel}
+    reply = server.post("chat/completions", body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == sentence
 
 
 def test_text_texts_ids_and_lists_of_ids_are_prompts(server: Live) -> None:

@@ -1,10 +1,13 @@
 """From logits to tokens: penalties, truncation, and one draw a row by inverse CDF."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from heedful.engine.kernels import choose as kernel
+from heedful.engine.kernels import library
 from heedful.engine.sampling import Sampling
 
 _BLOCK = 128
@@ -45,6 +48,10 @@ def _choose(
 ) -> Chosen:
     changed = logits if used is None else penalise(logits, how, used)
     changed = changed if bias is None else changed + bias
+    built = library.built()
+    if built is not None and kernel.takes(logits):
+        token, logp, under = kernel.draw(built, logits, changed, uniforms, [how] * len(logits))
+        return Chosen(token, logp, under if how.behavior_logp else None)
     if how.temperature == 0:
         token = changed.argmax(-1)
         logp = _of(logits.log_softmax(-1), token)
@@ -54,6 +61,26 @@ def _choose(
     token = draw(p, uniforms)
     behavior = (_of(p, token) / p.sum(-1)).log() if how.behavior_logp else None
     return Chosen(token, _of(logp, token), behavior)
+
+
+def choose_each(logits: Tensor, uniforms: Tensor, hows: Sequence[Sampling]) -> Tensor:
+    """One token per row of fp32 logits [B, V], each in its own way; penalties are not looked at."""
+    built = library.built()
+    if built is not None and kernel.takes(logits):
+        return kernel.draw(built, logits, logits, uniforms, hows)[0]
+    token = torch.empty(len(hows), dtype=torch.long)
+    for how, members in alike(hows).items():
+        index = torch.tensor(members)
+        token[index] = choose(logits[index], uniforms[index], how).token
+    return token
+
+
+def alike(hows: Sequence[Sampling]) -> dict[Sampling, list[int]]:
+    """The rows of equal settings."""
+    found: dict[Sampling, list[int]] = {}
+    for row, how in enumerate(hows):
+        found.setdefault(how, []).append(row)
+    return found
 
 
 def penalise(logits: Tensor, how: Sampling, used: Used) -> Tensor:

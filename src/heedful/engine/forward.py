@@ -17,7 +17,7 @@ def prefill(model: nn.Module, cache: Cache, prompts: Sequence[Sequence[int]], sl
     ids = torch.from_numpy(np.concatenate([np.asarray(p, dtype=np.int64) for p in prompts]))
     ends = torch.tensor([g.prompt[1] - 1 for g in layout.groups])
     rows = PrefillRows(cache, layout, slots, _device(model))
-    return _call(model, rows, ids, layout.positions, ends)
+    return call(model, rows, ids, layout.positions, ends)
 
 
 def decode(
@@ -36,10 +36,11 @@ def decode(
     device = _device(model)
     prompt_length, slot, sample, written = (x.to(device) for x in (prompt_length, slot, sample, written))
     rows = DecodeRows(cache, prompt_length, slot, sample, written)
-    return _call(model, rows, token, prompt_length[slot] + written, torch.arange(len(slot)))
+    return call(model, rows, token, prompt_length[slot] + written, torch.arange(len(slot)))
 
 
-def _call(model: nn.Module, rows: PrefillRows | DecodeRows, ids: Tensor, at: Tensor, keep: Tensor) -> Tensor:
+def call(model: nn.Module, rows: PrefillRows | DecodeRows, ids: Tensor, at: Tensor, keep: Tensor) -> Tensor:
+    """Run the model on ids [T] at the positions `at`; the logits of those to `keep`."""
     ids, at, keep = (x.to(_device(model)) for x in (ids, at, keep))
     with using(rows) as keywords:
         out = model(ids[None], position_ids=at[None], use_cache=False, logits_to_keep=keep, **keywords)

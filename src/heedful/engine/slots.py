@@ -1,12 +1,15 @@
 """The answers that are being written, as rows of static slots: rows join, take a token at each step, and leave."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from heedful.engine.decode import Cache
 from heedful.engine.forward import decode, prefill
+from heedful.engine.kernels.step import StepKernel
+from heedful.engine.whole import whole_step
 
 COLUMNS = ("slot", "sample", "token", "written", "key")
 
@@ -61,8 +64,15 @@ class Slots:
 
     def step(self) -> Tensor:
         """Run the model on every row's last token; the logits [B, V] of what follows."""
-        written = self.written - 1
-        return decode(self.model, self.cache, self.prompt_length, self.slot, self.sample, self.token, written)
+        rows = (self.prompt_length, self.slot, self.sample, self.token, self.written - 1)
+        if self.whole is not None:
+            return self.whole(*rows)
+        return decode(self.model, self.cache, *rows)
+
+    @cached_property
+    def whole(self) -> StepKernel | None:
+        """The compiled call for steps of this model, where there is one; looked for when the cache has its layers."""
+        return whole_step(self.model, self.cache)
 
     def put(self, where: slice, token: Tensor) -> None:
         """Write the tokens that were drawn for these rows."""

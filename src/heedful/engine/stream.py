@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from heedful.engine.choose import Counts, Used, choose
+from heedful.engine.choose import Counts, alike, choose_each, penalise
 from heedful.engine.randomness import uniform
 from heedful.engine.sampling import Sampling
 from heedful.engine.slots import Slots
@@ -125,21 +125,31 @@ class Stream:
         ids = torch.tensor([token for ask in new for token in ask.prompt])
         self.counts.start(where, where.repeat_interleave(lengths), ids)
 
+    def _changed(self, logits: Tensor, slot: Tensor, sample: Tensor, asks: Sequence[Ask]) -> Tensor:
+        """The logits [B, V] under the penalties, biases and grammars of their rows."""
+        if not any(ask.bias or ask.grammar or ask.how.penalised for ask in asks):
+            return logits
+        changed = logits.clone()
+        for how, members in alike([ask.how for ask in asks]).items():
+            if how.penalised and self.counts is not None:
+                index = torch.tensor(members)
+                used = self.counts.used(slot[index], sample[index])
+                changed[index] = penalise(logits[index], how, used)
+        biases = [(row, token, value) for row, ask in enumerate(asks) for token, value in ask.bias]
+        if biases:
+            row, token, value = zip(*biases, strict=True)
+            changed.index_put_((torch.tensor(row), torch.tensor(token)), torch.tensor(value), accumulate=True)
+        for at, ask in enumerate(asks):
+            if ask.grammar is not None:
+                changed[at].masked_fill_(~ask.grammar.allowed(changed.shape[1]), float("-inf"))
+        return changed
+
     def _draw(self, logits: Tensor, where: slice) -> list[Drawn]:
         rows, asks = self.rows, self.asks[where]
         logits = logits.float()
         slot, sample, written = rows.slot[where], rows.sample[where], rows.written[where]
-        uniforms = uniform(rows.key[where], written)
-        token = torch.empty(len(asks), dtype=torch.long)
-        for how, members in _groups(asks).items():
-            index = torch.tensor(members)
-            every = len(members) == len(asks)
-            used: Used | None = None
-            if how.penalised and self.counts is not None:
-                used = self.counts.used(slot[index], sample[index])
-            bias = _bias([asks[m] for m in members], logits.shape[-1])
-            part = logits if every else logits[index]
-            token[index] = choose(part, uniforms if every else uniforms[index], how, used, bias).token
+        changed = self._changed(logits, slot, sample, asks)
+        token = choose_each(changed, uniform(rows.key[where], written), [ask.how for ask in asks])
         if self.counts is not None:
             self.counts.write(slot, sample, token)
         rows.put(where, token)
@@ -153,27 +163,6 @@ class Stream:
             end: End = "stop" if t in ask.stop else "length" if n >= ask.longest else ""
             drawn.append(Drawn(number, t, end, *told.get(at, (None, ()))))
         return drawn
-
-
-def _groups(asks: Sequence[Ask]) -> dict[Sampling, list[int]]:
-    """Rows whose tokens are drawn in the same way."""
-    found: dict[Sampling, list[int]] = {}
-    for at, ask in enumerate(asks):
-        found.setdefault(ask.how, []).append(at)
-    return found
-
-
-def _bias(asks: Sequence[Ask], vocabulary: int) -> Tensor | None:
-    """What is added to the logits of these rows [B, V], or None for nothing."""
-    if not any(ask.bias or ask.grammar for ask in asks):
-        return None
-    bias = torch.zeros(len(asks), vocabulary)
-    for row, ask in zip(bias, asks, strict=True):
-        for token, value in ask.bias:
-            row[token] += value
-        if ask.grammar is not None:
-            row.masked_fill_(~ask.grammar.allowed(vocabulary), float("-inf"))
-    return bias
 
 
 def _told(

@@ -9,9 +9,11 @@ from heedful.data import chat
 from heedful.engine.randomness import key
 from heedful.engine.sampling import Sampling
 from heedful.engine.stream import Ask
+from heedful.panels.exchange import PanelModel, from_json
+from heedful.panels.text import render
 from heedful.serve.backend import Served
 from heedful.serve.errors import ApiError
-from heedful.serve.requests import ChatMessage, ChatRequest, Drawing
+from heedful.serve.requests import ChatMessage, ChatRequest, Drawing, PanelPart
 from heedful.types import Message
 
 MAX_ANSWERS = 128
@@ -144,12 +146,17 @@ def dialogue(request_messages: Sequence[ChatMessage], before: Sequence[str] = ()
 
 def chat_messages(request: ChatRequest) -> tuple[Message, ...]:
     """The messages of a chat request, with its condition and panel as system text."""
-    before = [request.condition] if request.condition else []
-    if isinstance(request.panel, str):
-        before += [request.panel] if request.panel else []
-    elif request.panel:
-        before += [f"{part.title}\n{part.text}" if part.title else part.text for part in request.panel]
-    return dialogue(request.messages, before)
+    before = [request.condition or "", *panel_texts(request.panel)]
+    return dialogue(request.messages, [text for text in before if text])
+
+
+def panel_texts(panel: str | PanelModel | Sequence[PanelPart] | None) -> list[str]:
+    """A panel as text: its canonical form, or the given texts as they are."""
+    if panel is None or isinstance(panel, str):
+        return [panel or ""]
+    if isinstance(panel, PanelModel):
+        return [render(from_json(panel.model_dump()))]
+    return [f"{part.title}\n{part.text}" if part.title else part.text for part in panel]
 
 
 def chat_prompt(served: Served, messages: Sequence[Message]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from heedful.data import chat
 from heedful.engine.likelihood import TokenLogp, embeddings, token_logps
 from heedful.engine.precision import dtype
-from heedful.engine.reward_model import RewardModel
+from heedful.engine.rewards import load_reward
 from heedful.engine.score import use_packed_attention
 from heedful.engine.stage import described
 from heedful.engine.stream import Ask, Stream
@@ -46,7 +46,7 @@ class LocalEngine:
             for adapter, folder in config.adapters.items() if len(self.models) == 1 else ():
                 self._add(adapter, folder, module, lanes, partial(adapters.select, adapter), parent=name)
         self._selects = {name: lane.select for name, lane in lanes.items()}
-        self._scorers = {name: RewardModel.load(source) for name, source in config.rewards().items()}
+        self._scorers = {name: load_reward(source) for name, source in config.rewards().items()}
         self.rewards = {name: described(source) for name, source in config.rewards().items()}
         self.worker = Worker(lanes, metrics, queue=config.queue)
         metrics.gauges |= {

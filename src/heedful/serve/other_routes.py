@@ -25,7 +25,16 @@ async def health(request: Request) -> Response:
     return JSONResponse({"status": "ok" if alive else "failing"}, 200 if alive else 503)
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=ERRORS)
+COUNTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Counters in Prometheus's text form.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
+
+
+# FastAPI documents errors with the type of `response_class`; they are JSON.
+@router.get("/metrics", response_class=Response, responses={**ERRORS, **COUNTED})
 async def metrics(request: Request) -> Response:
     """Counters in Prometheus's text form."""
     return PlainTextResponse(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from heedful.panels.exchange import PanelModel
 
 MAX_CHARACTERS = 1 << 21
 
@@ -102,6 +104,25 @@ class PanelPart(Body):
     text: Text
 
 
+def _form(panel: Any) -> str:
+    """In which form a panel is given, so that an error is about that one."""
+    return (
+        "tagged-panel"
+        if isinstance(panel, dict | PanelModel)
+        else "tagged-list"
+        if isinstance(panel, list)
+        else "tagged-text"
+    )
+
+
+GivenPanel = Annotated[
+    Annotated[Text, Tag("tagged-text")]
+    | Annotated[PanelModel, Tag("tagged-panel")]
+    | Annotated[list[PanelPart], Field(max_length=64), Tag("tagged-list")],
+    Discriminator(_form),
+]
+
+
 class ChatRequest(Drawing):
     """`condition` (a quality or role that was trained with) and `panel` (assigned materials) become system text."""
 
@@ -111,7 +132,7 @@ class ChatRequest(Drawing):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     condition: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    panel: Text | Annotated[list[PanelPart], Field(max_length=64)] | None = None
+    panel: GivenPanel | None = None
     metadata: (
         Annotated[dict[str, Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] | None
     ) = None

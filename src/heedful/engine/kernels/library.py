@@ -18,8 +18,8 @@ from pathlib import Path
 from heedful.data.cache import folder
 from heedful.errors import UserError
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("decode.cpp", "fused.cpp"))
-HEADER = Path(__file__).with_name("numbers.h")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 TORCH = "torch"
 """The name of the path without compiled kernels."""
@@ -36,7 +36,7 @@ def place() -> Path | None:
     root = folder()
     if root is None:
         return None
-    what = hashlib.sha256(b"".join(file.read_bytes() for file in (*SOURCES, HEADER)))
+    what = hashlib.sha256(b"".join(file.read_bytes() for file in (*SOURCES, *HEADERS)))
     what.update(f"{FLAGS} {platform.system()} {platform.machine()} {_processor()}".encode())
     return root / "kernels" / f"kernels-{what.hexdigest()[:16]}.so"
 

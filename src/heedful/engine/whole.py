@@ -20,7 +20,7 @@ _reach: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
 def whole_step(model: nn.Module, cache: Cache) -> StepKernel | None:
     """The kernel for decoding steps over a cache with prompts in it, or None where the model is called instead."""
     built = library.built()
-    if built is None:
+    if built is None or any(p.device.type != "cpu" for p in model.parameters()):
         return None
     try:
         if model not in _reach:

@@ -59,7 +59,7 @@ WORDS = [
     ("sft local modell=MODEL data=CHATS", r"sft has no setting 'modell'\. Did you mean 'model'\?"),
     ("sft local model=MODEL data=CHATS learning_rate=-1", r"sft: learning_rate=-1 is not right: .*greater than 0"),
     ("sft local model=MODEL data=CHATS learning_rate=.nan", r"sft: learning_rate=nan is not right: .*finite"),
-    ("sft local model=MODEL data=CHATS optimizer=adam", r"sft: optimizer='adam' is not right: .*'adamw_8bit' or 'muon'"),
+    ("sft local model=MODEL data=CHATS optimizer=adam", r"sft: optimizer='adam' is not right: .*'adamw_8bit'"),
     ("sft local model=MODEL data=CHATS epochs=two", r"sft: epochs='two' is not right: .*valid number"),
     ("sft local model=./none data=CHATS", r"'\./none' is not a folder: give the one that holds config\.json|tokenizer"),
     ("sft local model=nowhere data=CHATS", r"'nowhere' is not a folder"),

@@ -3,8 +3,8 @@
     python benchmarks/paired.py SWITCH [WORK] [MODEL] [PRECISION] [PAIRS]
 
 e.g. `kernels sft A bf16 8`. Switches: `kernels` (the compiled ones, built if need be), `segments` (the backward of
-short segments in fp32), `joined` (products joined while sampling). Works: sft, reward, sampling. Time is the
-process's own CPU time of one token, so that other programs cost less; the ratio is the mean of the pairs'
+short segments in fp32), `layers` (a layer's decoding step as one compiled call, in bf16). Works: sft, reward, sampling.
+Time is the process's own CPU time of one token, so that other programs cost less; the ratio is the mean of the pairs'
 logarithms with a 95 % t-interval.
 """
 
@@ -34,7 +34,7 @@ from heedful.nn import hub
 
 def main(switch: str, work: str = "sft", model: str = "A", precision: str = "bf16", pairs: str = "8") -> None:
     build.build()
-    library.keep(library.available() if switch == "joined" else library.TORCH)
+    library.keep(library.available() if switch == "layers" else library.TORCH)
     turn, seconds = SWITCHES[switch], WORKS[work](model, precision)
     found: dict[bool, list[float]] = {False: [], True: []}
     for number in range(int(pairs) + 1):
@@ -60,8 +60,8 @@ def segments(on: bool) -> None:
     attention._BF16_PAYS_FROM = 2**15 if on else 0
 
 
-def joined(on: bool, when_on: Any = sampling.joined) -> None:
-    sampling.joined = when_on if on else lambda model: contextlib.nullcontext()
+def layers(on: bool, when_on: Any = sampling.compiled) -> None:
+    sampling.compiled = when_on if on else lambda model: contextlib.nullcontext()
 
 
 def sft(name: str, precision: str) -> Iterator[float]:
@@ -104,7 +104,7 @@ def sampled(name: str, precision: str) -> Iterator[float]:
         yield (time.process_time() - began) / sum(len(a.ids) for row in answers for a in row)
 
 
-SWITCHES: dict[str, Callable[[bool], None]] = {"kernels": kernels, "segments": segments, "joined": joined}
+SWITCHES: dict[str, Callable[[bool], None]] = {"kernels": kernels, "segments": segments, "layers": layers}
 WORKS = {"sft": sft, "reward": reward, "sampling": sampled}
 
 if __name__ == "__main__":

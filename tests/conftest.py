@@ -18,9 +18,15 @@ os.environ["TRITON_INTERPRET"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
-# Tests neither use nor fill the cache of the person who runs them.
+# Tests neither use nor fill the cache of the person who runs them. Workers of one run share the compiled kernels.
 _CACHE = tempfile.TemporaryDirectory(prefix="heedful-tests-")
+_KERNELS = (
+    Path(os.environ["HEEDFUL_CACHE"] if "PYTEST_XDIST_WORKER" in os.environ else _CACHE.name) / "kernels"
+)
+_KERNELS.mkdir(exist_ok=True)
 os.environ["HEEDFUL_CACHE"] = _CACHE.name
+if _KERNELS.parent != Path(_CACHE.name):
+    (Path(_CACHE.name) / "kernels").symlink_to(_KERNELS)
 
 SHARED = Path(os.environ.get("HEEDFUL_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -11,6 +11,7 @@ import torch
 import tiny
 from heedful.engine import reference
 from heedful.engine.batch import Tree, plain
+from heedful.engine.head import linear_head
 from heedful.engine.pairs import with_reference
 from heedful.engine.reference import fixed_logp
 from heedful.engine.score import sequence_columns, use_packed_attention
@@ -26,6 +27,7 @@ def short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(seed: int = 0) -> Any:
     model = tiny.llama(seed=seed)
     use_packed_attention(model)
+    linear_head(model)  # is tried once
     return model
 
 
@@ -38,7 +40,7 @@ class Calls:
 
     def __init__(self, model: Any) -> None:
         self.number = 0
-        model.register_forward_hook(self)
+        model.base_model.register_forward_hook(self)
 
     def __call__(self, *args: Any) -> None:
         self.number += 1

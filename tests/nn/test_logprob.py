@@ -18,6 +18,7 @@ from heedful.engine import score
 from heedful.engine.batch import collate
 from heedful.engine.fit import Term, fit
 from heedful.engine.head import linear_head
+from heedful.engine.kernels import library
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import columns, use_packed_attention
 from heedful.losses import next_token, ppo_clip
@@ -132,6 +133,7 @@ def test_a_guess_changes_no_gradient(
 
 def test_fewer_products_where_the_loss_is_of_each_token_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Supervised and PPO steps take three products of the head where DPO takes four, and all get the same gradients."""
+    monkeypatch.setattr(library, "_kept", [library.TORCH])
     model = tiny.llama()
     use_packed_attention(model)
     trees = tiny.trees()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,10 @@ def lock(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     fresh = not path.exists()
     with path.open("a+") as file:
-        _lock_file(file, folder)
+        if not _locked(file):
+            raise UserError(
+                f"another heedful process is working in '{folder}': wait for it or choose another output"
+            )
         try:
             yield
         finally:
@@ -132,20 +136,28 @@ def _remove(path: Path, folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _lock_file(file: IO[str], folder: Path) -> None:
-    busy = UserError(
-        f"another heedful process is working in '{folder}': wait for it or choose another output"
-    )
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold the file `path`, which is made if need be, after waiting for whoever holds it. It dies with its holder."""
+    with path.open("a+") as file:
+        while not _locked(file):
+            time.sleep(0.1)
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock the file for this process unless another one has."""
     if os.name == "nt":
         import msvcrt
 
         with contextlib.suppress(OSError):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            return
-        raise busy
+            return True
+        return False
     import fcntl
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise busy from error
+    except BlockingIOError:
+        return False
+    return True

@@ -23,6 +23,7 @@ from torch import Tensor
 import heedful
 from heedful.data.packing import pack
 from heedful.engine.batch import Tree
+from heedful.engine.kernels import library
 from heedful.engine.score import sequence_columns
 
 LIMIT = 2 * 1024**3
@@ -74,6 +75,7 @@ def _how(model: Any) -> bytes:
         heedful.__version__,
         torch.__version__,
         torch.get_num_threads(),
+        library.in_use(),
         torch.backends.cpu.get_cpu_capability(),
         torch.cuda.get_device_name() if device == "cuda" else device,
         torch.get_float32_matmul_precision(),

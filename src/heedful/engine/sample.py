@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from heedful.engine.beam import beam_search
 from heedful.engine.choose import Counts, choose
+from heedful.engine.compiled import compiled
 from heedful.engine.grammar import Guided
-from heedful.engine.joined import joined
 from heedful.engine.randomness import uniform
 from heedful.engine.sampling import Request, Sample, Sampling
 from heedful.engine.slots import Slots
@@ -145,7 +145,7 @@ def sample(
         if how.num_beams > 1:
             return beam_search(model, requests, how, stop=ends, slots=slots)
         batch = _Batch(model, requests, how, ends, slots, tokenizer)
-        with joined(model):
+        with compiled(model):
             while batch.waiting or len(batch.rows):
                 # Prefilling a few prompts at a time costs a model call each: wait until a quarter is free.
                 if batch.waiting and len(batch.rows.free) * 4 >= batch.rows.cache.slots:

@@ -18,8 +18,9 @@ def _fresh_choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test chooses anew, and what it chose is forgotten after it."""
     monkeypatch.delenv("HEEDFUL_KERNELS", raising=False)
     monkeypatch.setattr(library, "_kept", [])
+    library._say.cache_clear()
     yield
-    library.place.cache_clear()
+    build.place.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +29,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEEDFUL_CACHE", str(folder))
-        library.place.cache_clear()
+        build.place.cache_clear()
         try:
             build.build()
         except UserError as error:
             pytest.skip(str(error))
         finally:
-            library.place.cache_clear()
+            build.place.cache_clear()
     return folder
 
 
@@ -42,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(cache: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     """The kernel, in use by this process for the test."""
     monkeypatch.setenv("HEEDFUL_CACHE", str(cache))
-    library.place.cache_clear()
+    build.place.cache_clear()
     found = library.built()
     assert found is not None
     return found
@@ -66,5 +67,11 @@ def kernels(request: pytest.FixtureRequest) -> Any:
 def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
     monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "cache"))
-    library.place.cache_clear()
+    build.place.cache_clear()
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)

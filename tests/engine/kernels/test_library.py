@@ -4,6 +4,7 @@ import ctypes
 import json
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,20 +22,59 @@ def stage(folder: Path) -> Stage:
     return Stage("rl", StageConfig(output=folder), {})
 
 
+def compiler(folder: Path, does: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a compiler of our own in place; the file has a line for each of its calls."""
+    script, calls = folder / "compiler", folder / "calls"
+    script.write_text(f"#!/bin/sh\necho >> {calls}\n{does}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    return calls
+
+
 def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nothing is chosen yet."""
     monkeypatch.setattr(library, "_kept", [])
 
 
-def test_without_a_built_kernel_torch_is_used_and_it_is_said_once(
-    no_kernel: Path, caplog: pytest.LogCaptureFixture
+def test_where_they_cannot_be_built_torch_is_used_and_it_is_said_once(
+    no_kernel: Path, no_compiler: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    library._say.cache_clear()
     for _ in range(3):
         assert kernel(ROW, ROW, ROW, ROW) is None
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
-    assert "heedful.engine.kernels.build" in caplog.text
-    assert not no_kernel.exists(), "nothing is built unasked"
+    assert "no C++ compiler" in caplog.text
+    assert not no_kernel.exists()
+
+
+def test_they_are_built_at_first_use_once_for_all(
+    cache: Path, no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = compiler(tmp_path, f'exec {build._compiler()} "$@"', monkeypatch)
+    with ThreadPoolExecutor(3) as pool:
+        names = set(pool.map(lambda _: library.available(), range(3)))
+    assert names == {library.at_hand()} != {library.TORCH}
+    assert len(calls.read_text().splitlines()) == len(build.SOURCES) + 1, "and linked"
+
+
+def test_nothing_is_built_where_they_are_turned_off_or_an_old_run_goes_on(
+    no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.keep(library.TORCH)
+    assert library.built() is None
+    restarted(monkeypatch)
+    monkeypatch.setenv("HEEDFUL_KERNELS", "0")
+    assert library.built() is None
+    assert not no_kernel.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "file"))
+    build.place.cache_clear()
+    assert library.built() is None
+    assert "cannot be kept" in caplog.text
 
 
 def test_the_kernel_can_be_turned_off_and_that_is_not_complained_about(
@@ -49,9 +89,9 @@ def test_the_kernel_can_be_turned_off_and_that_is_not_complained_about(
 def test_a_kernel_that_is_built_while_a_run_lasts_is_not_used_by_it(
     cache: Path, no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    library.keep(library.TORCH)
     stage(tmp_path / "rl").begin()
     shutil.copytree(cache, no_kernel)
-    library._loaded.cache_clear()
     assert library.available() != library.TORCH
     assert library.built() is None, "the process that runs goes on as it was"
     restarted(monkeypatch)
@@ -94,44 +134,56 @@ def test_a_run_whose_kernel_is_not_at_hand_says_so_when_it_samples(
     if why == "turned off":
         monkeypatch.setenv("HEEDFUL_KERNELS", "0")
     elif why == "gone":
-        monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "elsewhere"))
-        library.place.cache_clear()
+        monkeypatch.setenv("HEEDFUL_CACHE", "")
+        build.place.cache_clear()
     else:
-        monkeypatch.setattr(library, "_loaded", lambda path: ("another", built))
+        monkeypatch.setattr(library, "_library", lambda: ("another", built))
     stage(tmp_path / "rl").begin()
     with pytest.raises(UserError, match=r"begun with the compiled kernels .* resume=false"):
         library.built()
 
 
 def test_a_damaged_library_is_not_used(no_kernel: Path, caplog: pytest.LogCaptureFixture) -> None:
-    library.place().parent.mkdir(parents=True)
-    library.place().write_bytes(b"not a library")
+    build.place().parent.mkdir(parents=True)
+    build.place().write_bytes(b"not a library")
     assert library.built() is None
     assert "do not load" in caplog.text
 
 
-def test_building_without_a_compiler_is_one_sentence(
-    no_kernel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
+def test_building_without_a_compiler_is_one_sentence(no_kernel: Path, no_compiler: None) -> None:
     with pytest.raises(UserError, match=r"no C\+\+ compiler"):
         build.build()
     assert not no_kernel.exists()
 
 
-def test_a_compiler_that_fails_leaves_nothing_behind(
-    no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_compiler_that_fails_is_asked_once_and_again_when_told(
+    no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\necho no such standard >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
+    calls = compiler(tmp_path, "echo no such standard >&2; exit 1", monkeypatch)
+    assert library.built() is None
+    assert "no such standard" in caplog.text
+    once = calls.read_text()
+    restarted(monkeypatch)
+    assert library.built() is None
+    assert calls.read_text() == once
+    assert "build` tries again" in caplog.text
     with pytest.raises(UserError, match="no such standard"):
         build.build()
-    assert list(library.place().parent.iterdir()) == []
+    assert calls.read_text() == once * 2
+    assert {p.name for p in build.place().parent.iterdir()} == {".lock", f"{build.place().stem}.failed"}
+
+
+def test_a_run_whose_kernels_were_removed_gets_them_again(
+    built: ctypes.CDLL, no_kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(tmp_path / "rl").begin()
+    assert not no_kernel.exists()
+    restarted(monkeypatch)
+    stage(tmp_path / "rl").begin()
+    assert library.built() is not None, "the same compiler writes the same bytes"
+    assert no_kernel.exists()
 
 
 def test_what_is_built_is_not_built_again(built: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert build.build() == library.place()
+    assert build.build() == build.place()

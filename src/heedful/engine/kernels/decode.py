@@ -17,6 +17,7 @@ _POINTERS = ("q", "k", "v", "out", "prompt_k", "prompt_v", "answer_k", "answer_v
 _ROWS = ("slot", "sample", "written", "prompt_length")
 _SIZES = ("slots", "rows", "heads", "kv_heads", "width", "prompt_room", "samples", "answer_room")
 _STRIDES = ("q_head", "q_row", "k_head", "k_row", "v_head", "v_row", "window", "threads")
+OUTSIDE = "a row of this decoding step lies outside the slots of its cache"
 
 
 class _Step(ctypes.Structure):
@@ -68,7 +69,23 @@ class DecodeKernel:
         q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
         _, heads, rows, width = q.shape
         out = q.new_empty(1, rows, heads, width)
-        sinks = None if variant.sinks is None else variant.sinks.detach().float().contiguous()
+        step = self.told((q, k, v), out, prompt, answer, variant)
+        if getattr(self._built, _ENTRY[q.dtype])(ctypes.byref(step)):
+            raise IndexError(OUTSIDE)
+        return out
+
+    def told(
+        self,
+        qkv: tuple[Tensor, Tensor, Tensor],
+        out: Tensor,
+        prompt: tuple[Tensor, Tensor],
+        answer: tuple[Tensor, Tensor],
+        variant: "Variant",
+    ) -> ctypes.Structure:
+        """What the compiled function is told, until it is told something else; the caller holds the tensors."""
+        q, k, v = qkv
+        _, heads, _, width = q.shape
+        self._sinks = None if variant.sinks is None else variant.sinks.detach().float().contiguous()
         step = self._step
         for name, tensor in zip(_POINTERS, (q, k, v, out, *prompt, *answer), strict=True):
             setattr(step, name, tensor.data_ptr())
@@ -77,18 +94,13 @@ class DecodeKernel:
         _, step.q_head, step.q_row, _ = q.stride()
         _, step.k_head, step.k_row, _ = k.stride()
         _, step.v_head, step.v_row, _ = v.stride()
-        step.sinks = None if sinks is None else sinks.data_ptr()
+        step.sinks = None if self._sinks is None else self._sinks.data_ptr()
         step.window, step.softcap = variant.window or 0, variant.softcap or 0.0
         step.scale = variant.scale
-        if getattr(self._built, _ENTRY[q.dtype])(ctypes.byref(step)):
-            raise IndexError("a row of this decoding step lies outside the slots of its cache")
-        return out
+        return step
 
 
 def kernel(slot: Tensor, sample: Tensor, written: Tensor, prompt_length: Tensor) -> DecodeKernel | None:
     """The kernel for one step of decoding, or None where this process goes without."""
     built = library.built()
-    if built is None:
-        library.advise()
-        return None
-    return DecodeKernel(built, slot, sample, written, prompt_length)
+    return None if built is None else DecodeKernel(built, slot, sample, written, prompt_length)

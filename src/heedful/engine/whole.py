@@ -11,7 +11,7 @@ from heedful.engine.attention import Variant
 from heedful.engine.decode import Cache, DecodeRows
 from heedful.engine.forward import call, prefill
 from heedful.engine.kernels import library
-from heedful.engine.kernels.step import StepKernel, Unlike
+from heedful.engine.kernels.step import StepKernel, Unlike, parts_of
 
 # How far back the attention of a model sees that the kernel agrees with; 0 where it does not.
 _reach: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
@@ -43,7 +43,7 @@ class _Watched(DecodeRows):
 def _tried(built: Any, model: Any) -> float:
     """Decode a step of two random prompts in both ways."""
     cache = Cache(slots=2, samples=1, prompt_room=8, answer_room=1)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = len(parts_of(model).whole["embedding"])
     drawn = torch.randint(vocabulary, (14,), generator=torch.Generator().manual_seed(0))
     prompts = [drawn[:7].tolist(), drawn[7:12].tolist()]
     slot, none = torch.arange(2), torch.zeros(2, dtype=torch.long)

@@ -42,6 +42,7 @@ namespace {
 
 constexpr int64_t kPanel = kLanes;  // columns that lie together
 constexpr int64_t kDeep = 32;       // `in` is filled up with zeros to a multiple
+constexpr int64_t kLittle = 1 << 13;  // numbers for which a second thread does not pay
 
 inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -161,7 +162,9 @@ struct Staged {
 
   void start(int64_t n, int64_t in) {
     rows = n, deep = up(in, kDeep);
-    values.assign(up(n, 32) * deep, S());
+    values.resize(up(n, 32) * deep);
+    if (deep != in)
+      for (int64_t r = 0; r < n; ++r) std::fill(row(r) + in, row(r) + deep, S());
   }
   S *row(int64_t r) { return values.data() + r * deep; }
 };
@@ -220,6 +223,9 @@ void added(const bf16 *x, const float *y, int64_t width, bf16 *to) {
   for (int64_t i = 0; i < width; ++i) narrow(widen(x[i]) + rounded(y[i]), to[i]);
 }
 
+#define PRAGMA(TEXT) _Pragma(#TEXT)
+#define EACH_ROW(WIDTH) PRAGMA(omp parallel for num_threads(threads) if (threads > 1 && rows * (WIDTH) > kLittle))
+
 // x [rows, hidden] -> y; the attention's q, k and v lie in `made` [rows, (heads + 2 kv_heads) width].
 template <typename S>
 int block(const Block &b, const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *y, bf16 *made, const Step &step) {
@@ -231,9 +237,11 @@ int block(const Block &b, const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 
   Found &found = kept_too;
   const int64_t turning = b.heads + b.kv_heads, all = turning + b.kv_heads, held = b.heads * b.width;
   staged.start(rows, b.hidden);
+  EACH_ROW(b.hidden)
   for (int64_t r = 0; r < rows; ++r)
     normed(x + r * b.hidden, static_cast<const bf16 *>(b.norm_before), b.eps_before, b.hidden, staged.row(r));
   times(staged, b.qkv, found, threads);
+  EACH_ROW(all * b.width)
   for (int64_t r = 0; r < rows; ++r) {
     bf16 *to = made + r * all * b.width;
     for (int64_t h = 0; h < turning; ++h)
@@ -246,12 +254,14 @@ int block(const Block &b, const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 
     for (int64_t i = 0; i < held; ++i) put(widen(gathered[r * held + i]), staged.row(r)[i]);
   times(staged, b.attended, found, threads);
   staged.start(rows, b.hidden);
+  EACH_ROW(2 * b.hidden)
   for (int64_t r = 0; r < rows; ++r) {
     added(x + r * b.hidden, found.row(r), b.hidden, y + r * b.hidden);
     normed(y + r * b.hidden, static_cast<const bf16 *>(b.norm_between), b.eps_between, b.hidden, staged.row(r));
   }
   times(staged, b.gate_up, found, threads);
   staged.start(rows, b.mlp);
+  EACH_ROW(2 * b.mlp)
   for (int64_t r = 0; r < rows; ++r) {
     const float *gate = found.row(r), *beside = gate + b.mlp;
     S *to = staged.row(r);

@@ -74,6 +74,27 @@ def test_a_worker_that_fails_is_tried_once_and_named(
     assert "work" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("work", ["sft", "reward", "dpo", "sampling", "grpo", "ppo"])
+def test_our_side_of_every_work_runs(work: str, tmp_path: Path) -> None:
+    run.prepare(tmp_path, {"T"}, seed=0)
+    job = Job(
+        work,
+        str(tmp_path / "T"),
+        str(tmp_path / "result.json"),
+        "fp32",
+        batch=2,
+        samples=2,
+        max_completion_length=8,
+        warm=0,
+        least=1,
+        seconds=0,
+    )
+    clock = Clock(job)
+    ours.WORKS[work](job, clock)
+    assert clock.laps
+    assert all(lap.samples > 0 and lap.tokens > 0 for lap in clock.laps)
+
+
 @pytest.mark.slow
 def test_a_whole_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Sampling needs no TRL: this environment stands in for its own."""

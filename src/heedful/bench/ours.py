@@ -1,8 +1,9 @@
 """The worker of our side: the same functions that users call, timed. `python -m heedful.bench.ours JOB`."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from heedful.bench import growth
@@ -115,6 +116,8 @@ def sampling(job: Job, clock: Clock) -> None:
 
 class Even:
     """A reward that costs nothing, where a reward model is expected."""
+
+    metrics: Mapping[str, float] = MappingProxyType({})
 
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[float]]:
         return [[share_of_even(text) for text in texts] for texts in answers]

@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +18,40 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request,
 from web_kit import Running
 
 CHROMIUM = os.environ.get("HEEDFUL_CHROMIUM") or shutil.which("chromium")
+
+
+@contextmanager
+def entered(store: Path, **process: Any) -> Iterator[tuple[Page, str]]:
+    """A page of the studio, run by the command line, where the first link was accepted; and the studio's address."""
+    command = [sys.executable, "-m", "heedful", "studio", str(store), "--port", "0"]
+    studio = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **process)
+    try:
+        assert studio.stderr is not None
+        said = "".join(studio.stderr.readline() for _ in range(3))
+        link = re.search(r"http://\S+/invitation/\S+", said)
+        assert link is not None, said
+        with chromium() as browser:
+            page = browser.new_page()
+            page.set_default_timeout(60_000)
+            page.goto(link[0])
+            page.fill("#name", "ada")
+            page.fill("#password", "a river runs south")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("body[data-ready]")
+            yield page, link[0].rpartition("/invitation/")[0]
+    finally:
+        studio.send_signal(signal.SIGTERM)
+        studio.communicate(timeout=30)
+
+
+def judge_left(page: Page, count: int) -> None:
+    """Open the page to judge on, and prefer the answer on the left `count` times."""
+    page.get_by_role("link", name="Judge").click()
+    for number in range(1, count + 1):
+        page.wait_for_selector(".task[data-question=compare]")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        page.wait_for_function(f"() => document.querySelector('#done-today').textContent === '{number}'")
 
 
 @contextmanager

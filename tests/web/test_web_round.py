@@ -1,15 +1,11 @@
 """A whole round by hand: the loop waits, a person judges in the browser by keyboard, and a new policy follows."""
 
 import json
-import re
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from browser_kit import chromium
+from browser_kit import chromium, entered, judge_left
 
 from heedful.data.store import Store
 from heedful.people import Queue
@@ -31,36 +27,13 @@ def judged_by_hand(where: Path, ended: threading.Event, problems: list[str]) -> 
     while not asked(where):
         if ended.wait(0.2):
             return
-    command = [sys.executable, "-m", "heedful", "studio", str(where), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stderr is not None
-        said = "".join(process.stderr.readline() for _ in range(3))
-        link = re.search(r"http://\S+/invitation/\S+", said)
-        assert link is not None, said
-        with chromium() as browser:
-            page = browser.new_page()
-            page.set_default_timeout(60_000)
-            page.goto(link[0])
-            page.fill("#name", "ada")
-            page.fill("#password", "a river runs south")
-            page.keyboard.press("Enter")
-            page.wait_for_selector("body[data-ready]")
-            page.get_by_role("link", name="Judge").click()
-            for number in range(1, PROMPTS + 1):
-                page.wait_for_selector(".task[data-question=compare]")
-                page.keyboard.press("1")
-                page.keyboard.press("Enter")
-                page.wait_for_function(
-                    f"() => document.querySelector('#done-today').textContent === '{number}'"
-                )
+        with entered(where) as (page, _):
+            judge_left(page, PROMPTS)
     except Exception as problem:
         problems.append(repr(problem))
         with Store.open(where) as store:
             Queue(store).set_state(Queue(store).batches()[0].id, "closed", "the test failed")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
 
 
 @pytest.mark.slow

@@ -1,15 +1,13 @@
 """The studio from the installed wheel: every template, script and style sheet is in it."""
 
 import os
-import re
-import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from browser_kit import chromium
+from browser_kit import entered, judge_left
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,38 +47,15 @@ def test_the_wheel_holds_what_the_checkout_holds(installed: Path) -> None:
 @pytest.mark.slow
 def test_a_judgement_by_keyboard_in_the_installed_studio(installed: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-m", "heedful", "studio", str(tmp_path / "f.db"), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
-    try:
-        assert process.stderr is not None
-        said = "".join(process.stderr.readline() for _ in range(3))
-        link = re.search(r"http://\S+/invitation/\S+", said)
-        assert link is not None, said
-        with chromium() as browser:
-            page = browser.new_page()
-            page.set_default_timeout(60_000)
-            page.goto(link[0])
-            page.fill("#name", "ada")
-            page.fill("#password", "a river runs south")
-            page.keyboard.press("Enter")
-            page.wait_for_selector("body[data-ready]")
-            page.goto(link[0].rpartition("/invitation/")[0] + "/files")
-            rows = '{"prompt": "Why is the sea salty?", "answers": ["Rivers.", "Whales."]}\n'
-            page.set_input_files(
-                "#prompts-file", {"name": "p.jsonl", "mimeType": "", "buffer": rows.encode()}
-            )
-            page.locator("form:has(#prompts-file) button").click()
-            page.wait_for_selector(".toast.good")
-            page.get_by_role("link", name="Batches").click()
-            page.fill("#b-name", "first")
-            page.select_option("#b-question", "compare")
-            page.locator("#new-batch button").click()
-            page.wait_for_url("**/batches/*")
-            page.get_by_role("link", name="Judge").click()
-            page.wait_for_selector(".task[data-question=compare]")
-            page.keyboard.press("1")
-            page.keyboard.press("Enter")
-            page.wait_for_function("() => document.querySelector('#done-today').textContent === '1'")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+    with entered(tmp_path / "f.db", cwd=tmp_path, env=environment) as (page, address):
+        page.goto(f"{address}/files")
+        rows = '{"prompt": "Why is the sea salty?", "answers": ["Rivers.", "Whales."]}\n'
+        page.set_input_files("#prompts-file", {"name": "p.jsonl", "mimeType": "", "buffer": rows.encode()})
+        page.locator("form:has(#prompts-file) button").click()
+        page.wait_for_selector(".toast.good")
+        page.get_by_role("link", name="Batches").click()
+        page.fill("#b-name", "first")
+        page.select_option("#b-question", "compare")
+        page.locator("#new-batch button").click()
+        page.wait_for_url("**/batches/*")
+        judge_left(page, 1)

@@ -131,7 +131,7 @@ def _chosen(visitor: Visitor, now: desk.Desk, found: list[tuple[str, ...]], choo
     if choose == "first" or len(found) == 1:
         return 0
     if choose == "judge":
-        answer = _answers(visitor, desk.Ask("plan", requests.best(now.panel, found)), 0.0)[0]
+        answer = "".join(_answers(visitor, desk.Ask("plan", requests.best(now.panel, found)), 0.0)[:1])
         return requests.number_in(answer, len(found)) - 1
     texts = [requests.plan_of(now.panel.with_field("plan", plan)) for plan in found]
     try:

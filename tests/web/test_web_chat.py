@@ -61,6 +61,13 @@ def test_an_answer_is_streamed_with_the_settings_that_were_asked_for(server: Run
     assert model.asked[0]["messages"] == ASKED
 
 
+def test_nothing_bounds_an_answer_that_the_person_did_not(server: Running, model: Model) -> None:
+    """The server knows what its context holds; a bound of ours would be refused by a model with a short one."""
+    with server.client("ann") as ann:
+        ask(ann, models=["south"], sampling={"temperature": 1})
+    assert "max_tokens" not in model.asked[0]
+
+
 def test_a_blind_pair_tells_no_name_before_it_is_judged(server: Running) -> None:
     with server.client("ann") as ann:
         events = ask(ann, blind=True)

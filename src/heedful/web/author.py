@@ -18,11 +18,10 @@ TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """`url` is the API's base address; the first model that it lists answers. `tokens` bounds each answer."""
+    """`url` is the API's base address; the first model that it lists answers, as long as the server lets it."""
 
     url: str
     key: str = field(default="", repr=False)
-    tokens: int = 400
 
     def answers(self, ask: Ask, *, temperature: float) -> list[str]:
         """Every answer to a request: one call each, since not every server takes `n`."""
@@ -80,7 +79,7 @@ class Author:
 
     def _body(self, model: str, ask: Ask, temperature: float) -> dict[str, Any]:
         said = _spoken(ask.messages)
-        return {"model": model, "messages": said, "temperature": temperature, "max_tokens": self.tokens}
+        return {"model": model, "messages": said, "temperature": temperature}
 
 
 def _spoken(messages: Sequence[Message]) -> list[dict[str, str]]:

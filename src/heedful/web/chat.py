@@ -42,7 +42,7 @@ class Turn(Body):
 class Drawing(Body):
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
     def plain(self) -> dict[str, Any]:

@@ -7,8 +7,9 @@ const at = (id) => document.getElementById(id);
 
 /** How answers are drawn, as the fields on the page say. */
 export function drawn() {
-  const found = { temperature: Number(at("temperature").value), top_p: Number(at("top_p").value),
-    max_tokens: Math.max(1, Math.min(8192, Math.floor(Number(at("max_tokens").value)) || 256)) };
+  const found = { temperature: Number(at("temperature").value), top_p: Number(at("top_p").value) };
+  const longest = Math.floor(Number(at("max_tokens").value));
+  if (longest > 0) found.max_tokens = Math.min(8192, longest);
   if (at("seed").value !== "") found.seed = Math.max(0, Math.floor(Number(at("seed").value)));
   return found;
 }

@@ -12,6 +12,7 @@ ENGLISH = {
     "chat_temperature": "Temperature",
     "chat_top_p": "Top-p",
     "chat_max_tokens": "Longest answer, in tokens",
+    "chat_max_tokens_none": "what fits",
     "chat_seed": "Seed (empty: by chance)",
     "chat_arena": "Leaderboard",
     "chat_note": "What you say of an answer is stored with the conversation, without e-mail addresses and numbers of "
@@ -82,6 +83,7 @@ CHINESE = {
     "chat_temperature": "温度",
     "chat_top_p": "Top-p",
     "chat_max_tokens": "回答最长（token 数）",
+    "chat_max_tokens_none": "能容纳多少就多少",
     "chat_seed": "随机种子（空：随机）",
     "chat_arena": "排行榜",
     "chat_note": "你对回答的评价会连同对话一起保存；邮箱、电话和证件号码会先被去除，研究者审核之后模型才会学习。",

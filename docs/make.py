@@ -70,7 +70,8 @@ def command_line() -> str:
         "# Command line\n",
         "`heedful VERB RECIPE key=value ...`, where RECIPE is a built-in name or a YAML file. Values are YAML; "
         "`STAGE.key=value` sets a stage's key in `demo` and `loop`. `--dry-run` prints the resolved "
-        "configuration and stops. What you can mend is one sentence on standard error and exit code 2.\n",
+        "configuration and stops; `heedful --processes N VERB ...` trains in [several processes](cluster.md). "
+        "What you can mend is one sentence on standard error and exit code 2.\n",
         "| verb | what it does |\n|---|---|\n" + "\n".join(verbs) + "\n",
         recipe_table(),
         shared_settings(),

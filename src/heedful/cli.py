@@ -1,8 +1,10 @@
 """The command line: a thin face on the stages. Nothing heavy is imported before a verb runs."""
 
 import errno
+import os
 import signal
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,10 +122,10 @@ def _stage(verb: str, shown: str = "") -> Any:
             typer.echo(config.model_dump_json(indent=1))
             return
         from heedful.data import atomic
-        from heedful.engine import process, record, terminal
+        from heedful.engine import process, ranks, record, terminal
 
         process.prepare()
-        with atomic.lock(config.output):
+        with atomic.lock(config.output) if ranks.first() else nullcontext():
             result = stage.main(config)
             if verb != "report":  # which lies with the run that it is about
                 record.write(config.output, config)
@@ -338,11 +340,37 @@ def serve(
     listen(config)
 
 
+IN_SEVERAL = ("pretrain", "sft", "reward", "prefer")
+"""The verbs that several processes share."""
+
+
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    processes: Annotated[
+        int, typer.Option(help="Train in so many processes on this machine: see docs/cluster.md.", min=1)
+    ] = 1,
+) -> None:
     if version:
         typer.echo(f"heedful {__version__}")
         raise typer.Exit
+    verb = context.invoked_subcommand
+    if (processes > 1 or _of_several()) and verb not in IN_SEVERAL:
+        raise UserError(
+            f"heedful {verb} runs in one process: {', '.join(IN_SEVERAL[:-1])} and {IN_SEVERAL[-1]} train in several"
+        )
+    if processes > 1:
+        if _of_several():
+            raise UserError("torchrun starts the processes already: leave out --processes")
+        from heedful.engine.launch import launch
+
+        raise typer.Exit(launch(processes, sys.argv[sys.argv.index(str(verb)) :]))
+
+
+def _of_several() -> bool:
+    """Whether torchrun, or `launch`, has started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 class Stopped(BaseException):
@@ -354,6 +382,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     allocator.keep_heap()
     try:
+        if _of_several():
+            _join()
         code = app(standalone_mode=False)
     except Stopped:
         code = 128 + signal.SIGTERM
@@ -361,11 +391,32 @@ def main() -> None:
         sentence = explained(error)
         if sentence is None:
             raise
-        sys.stderr.write(sentence)
+        _complain(sentence)
         sys.exit(2)
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        sys.stderr.write("heedful: stopped; the same command continues\n")
+        _complain("heedful: stopped; the same command continues\n")
     sys.exit(code)
+
+
+def _join() -> None:
+    """Meet the other processes; the first one speaks for all."""
+    from heedful.engine import ranks, terminal
+
+    ranks.join()
+    if not ranks.first():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        terminal.console.quiet = True
+
+
+def _complain(sentence: str) -> None:
+    """Say it on standard error, unless another process of this run has said why it ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending
+    if _of_several():
+        from heedful.engine import ranks
+
+        if not ranks.first_to_speak():
+            return
+    sys.stderr.write(sentence)
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -50,6 +50,12 @@ def check_heedful(verb: str, words: list[str]) -> None:
 def check(command: str) -> None:
     """Raise where a command of the documentation could not be typed."""
     program, *words = shlex.split(command)
+    if program == "torchrun":
+        program, *words = words[words.index("-m") + 1 :]
+        assert words[0] in cli.IN_SEVERAL
+    if words[0] == "--processes":
+        words = words[2:]
+        assert words[0] in cli.IN_SEVERAL
     if program == "heedful":
         check_heedful(words[0], words[1:])
     elif program == "make":
@@ -80,6 +86,8 @@ def test_a_written_command_can_be_typed(page: str, command: str) -> None:
         ("heedful loop local rl.klcoef=1", UserError),
         ("heedful sft local lr=1e-5", UserError),
         ("heedful sft local --fast", AssertionError),
+        ("heedful --processes 2 rl local", AssertionError),
+        ("torchrun --nproc-per-node 2 -m heedful fly local", AssertionError),
         ("make tea", AssertionError),
         ("pip install heedful[moon]", AssertionError),
         ("python benchmarks/none.py", AssertionError),

@@ -47,11 +47,14 @@ def test_a_run_that_goes_on_with_other_threads_says_so(
     monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     with_threads(monkeypatch, 4, 4.0)
-    process.say_if_other_threads("sft", 4)
+    process.say_if_changed("sft", {"threads": 4, "processes": 1})
     assert said == []
-    process.say_if_other_threads("sft", 2)
+    process.say_if_changed("sft", {"threads": 2})
     assert len(said) == 1
     assert said[0].endswith("OMP_NUM_THREADS=2 keeps it equal")
+    process.say_if_changed("sft", {"threads": 4, "processes": 3})
+    assert said[1].startswith("sft ran with 3 processes and goes on with 1")
+    assert said[1].endswith("--processes 3 keeps it equal")
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets")

@@ -50,6 +50,16 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of all weights, their names, types and shapes."""
+    whole = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        whole.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        bits: Any = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        whole.update(bits)
+    return whole.hexdigest()
+
+
 def save(
     folder: Path,
     step: int,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from heedful.engine import ranks
 from heedful.engine.batch import Packed
 from heedful.engine.foresight import Foresight
 from heedful.engine.optim import Stepping, grad_norm
@@ -95,7 +96,8 @@ def fit(
 
     A batch is a list of packed micro-batches. Every sum is divided by the count of the whole batch, known
     before its first backward, so that any split of the batch gives the same step. The next batch is pulled
-    after the step: a generator that samples from `model` is on-policy by construction.
+    after the step: a generator that samples from `model` is on-policy by construction. Where several processes
+    train, each has its own part of the batch (`engine.ranks`), and all take the step of the whole.
     Raises UserError when the loss is not finite or nothing is trained.
     """
     use_packed_attention(model)
@@ -103,7 +105,8 @@ def fit(
     foresight = Foresight()
     for number, batch in enumerate(batches, start):
         began = time.perf_counter()
-        divisors = [part.divisor(batch) for part in parts]
+        here = [sum(p.layout.total for p in batch), *(part.divisor(batch) for part in parts)]
+        tokens, *divisors = ranks.totals(here)
         if any(part.learnt and not divisor for part, divisor in zip(parts, divisors, strict=True)):
             raise UserError(
                 f"step {number} has nothing to learn from: every mask is empty; look at the data with `heedful inspect`"
@@ -128,15 +131,17 @@ def fit(
             objective.backward()  # type: ignore[no-untyped-call]
             optimizer.collect()
             total += float(objective.detach())
+        total, *means = ranks.totals([total, *sums.values()])
         if not math.isfinite(total):
             raise UserError(
                 f"the loss of step {number} is {total}: lower learning_rate, or look at the data with `heedful inspect`"
             )
+        ranks.add_gradients(optimizer.parameters)
         norm = grad_norm(optimizer.parameters, max_grad_norm)
         optimizer.scale(learning_rate_factor(number))
         optimizer.step()
-        tokens = sum(p.layout.total for p in batch)
-        yield Step(number, total, norm, tokens, time.perf_counter() - began, sums)
+        metrics = dict(zip(sums, means, strict=True))
+        yield Step(number, total, norm, int(tokens), time.perf_counter() - began, metrics)
 
 
 def bind_name(loss: Loss) -> str:

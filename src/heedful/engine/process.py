@@ -3,20 +3,22 @@
 import os
 import platform
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from heedful.engine import machine, terminal
+from heedful.engine import machine, ranks, terminal
 
 _PROC = Path("/proc/self")
 
 
 def use_cores() -> None:
-    """Set the number of threads, unless OMP_NUM_THREADS says otherwise."""
+    """Set the number of threads, unless OMP_NUM_THREADS says otherwise; processes of one machine share its cores."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(machine.cores())
+        torch.set_num_threads(max(1, machine.cores() // ranks.on_this_machine()))
 
 
 def prepare() -> None:
@@ -27,13 +29,23 @@ def prepare() -> None:
         terminal.say(line)
 
 
-def say_if_other_threads(stage: str, before: int) -> None:
-    """Say so where a run goes on with another number of threads than the `before` that it was saved with."""
-    now = torch.get_num_threads()
-    if now != before:
+def parallel() -> dict[str, int]:
+    """What the order of sums depends on."""
+    return {"threads": torch.get_num_threads(), "processes": ranks.size()}
+
+
+def say_if_changed(stage: str, before: Mapping[str, Any]) -> None:
+    """Say so where a run goes on with other numbers of threads or processes than it was saved with."""
+    now = parallel()
+    changed = {name: int(before[name]) for name in now if int(before.get(name, now[name])) != now[name]}
+    if changed:
+        ran = " and ".join(f"{value} {name}" for name, value in changed.items())
+        goes_on = " and ".join(str(now[name]) for name in changed)
+        words = {"threads": "OMP_NUM_THREADS={}", "processes": "--processes {}"}
+        keeps = " and ".join(words[name].format(value) for name, value in changed.items())
         terminal.say(
-            f"{stage} ran with {before} threads and goes on with {now}: sums come out in another order, so its result "
-            f"is close to an uninterrupted run's, not equal bit for bit; OMP_NUM_THREADS={before} keeps it equal"
+            f"{stage} ran with {ran} and goes on with {goes_on}: sums come out in another order, so its result is "
+            f"close to an uninterrupted run's, not equal bit for bit; {keeps} keeps it equal"
         )
 
 

@@ -22,7 +22,9 @@ from torch import Tensor
 
 import heedful
 from heedful.data.packing import pack
+from heedful.engine import ranks
 from heedful.engine.batch import Tree
+from heedful.engine.checkpoint import weights_digest
 from heedful.engine.kernels import library
 from heedful.engine.score import sequence_columns
 
@@ -38,27 +40,33 @@ Values = NDArray[np.float32]
 def fixed_logp(
     model: Any, trees: Sequence[Tree], cache: Path | None, *, limit: int = LIMIT
 ) -> list[list[Tensor]]:
-    """The log-prob of every answer token, [tree][sequence] -> [n]; rows that `cache` holds are not computed."""
+    """The log-prob of every answer token, [tree][sequence] -> [n]; rows that `cache` holds are not computed.
+
+    Processes that train together compute a part of the rows each.
+    """
     sizes = [t.size for t in trees]
     folder = None if cache is None else cache / "reference"
     how = _how(model) if folder else b""
-    found: dict[int, list[Tensor]] = {}
+    bins = pack(sizes, max([ROW, *sizes]))
+    values = [torch.zeros(sum(_lengths([trees[i] for i in bin_]))) for bin_ in bins]
     room = limit
-    for bin_ in pack(sizes, max([ROW, *sizes])):
-        row = [trees[i] for i in bin_]
+    for number in ranks.share([sum(sizes[i] for i in bin_) for bin_ in bins]):
+        row = [trees[i] for i in bins[number]]
         path = folder / f"{_key(how, row)}.safetensors" if folder else None
         flat = _read(path, sum(_lengths(row))) if path else None
         if flat is None:
             per_tree = sequence_columns(model, row, "logp", token_budget=sum(t.size for t in row))
-            flat = torch.cat([values for tree in per_tree for values in tree]).float().cpu().numpy()
+            flat = torch.cat([logp for tree in per_tree for logp in tree]).float().cpu().numpy()
             room -= flat.nbytes
             if path and room > 0:
                 _write(path, flat)
-        parts = iter(torch.split(torch.from_numpy(flat), _lengths(row)))
-        for i in bin_:
-            found[i] = [next(parts) for _ in trees[i].branches or (trees[i].prompt,)]
+        values[number] = torch.from_numpy(flat)
     if folder and room < limit:
         _prune(folder, limit)
+    places = [i for bin_ in bins for i in bin_]
+    lengths = [_lengths([trees[i]]) for i in places]
+    parts = iter(torch.split(ranks.total(torch.cat(values)), [n for each in lengths for n in each]))
+    found = {i: [next(parts) for _ in each] for i, each in zip(places, lengths, strict=True)}
     return [found[i] for i in range(len(trees))]
 
 
@@ -81,11 +89,9 @@ def _how(model: Any) -> bytes:
         torch.get_float32_matmul_precision(),
         torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
         model.config.to_json_string(),
+        weights_digest(model),
     ):
         whole.update(f"{part}\0".encode())
-    for name, value in model.state_dict().items():
-        whole.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return whole.digest()
 
 

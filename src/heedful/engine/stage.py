@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from heedful import __version__
 from heedful.data import atomic
-from heedful.engine import allocator, checkpoint, process, terminal
+from heedful.engine import allocator, checkpoint, process, ranks, terminal
 from heedful.engine.fit import Step
 from heedful.engine.kernels import library
 from heedful.engine.optim import Stepping
@@ -73,6 +73,12 @@ class Stage:
 
         Raises UserError if the folder holds another stage's run, or checkpoints of one with other settings.
         """
+        ranks.agree("version of heedful", __version__)
+        told = ranks.decided(lambda: self.identity)
+        ranks.agree(f"settings or files ({difference(told, self.identity, self.inputs)})", self.identity)
+        return ranks.decided(self._finished)
+
+    def _finished(self) -> dict[str, Any] | None:
         old = self._old()
         if old is None:
             return None
@@ -97,6 +103,11 @@ class Stage:
 
     def begin(self) -> None:
         """Make the folder this run's: one that was killed goes on, any other gives way."""
+        kernels = ranks.decided(self._begin)
+        if not ranks.first() and kernels == library.TORCH:
+            library.keep(kernels)
+
+    def _begin(self) -> str:
         old = self._old()
         unfinished = old is not None and old["identity"] == self.identity and "result" not in old
         if old is not None and unfinished and self.config.resume:
@@ -104,6 +115,7 @@ class Stage:
         else:
             self._write()
             checkpoint.discard(self.folder)
+        return library.in_use()
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Record the result; from now on the same stage is not run again. Checkpoints are no longer needed."""
@@ -140,16 +152,23 @@ class Stage:
     ) -> Iterator[Step]:
         """Yield the steps of `run(checkpoint to start from)`, logging each and saving every `save_every` seconds.
 
-        A checkpoint is taken only after a step for which `at_boundary(steps done)` holds, with `state()`.
+        A checkpoint is taken only after a step for which `at_boundary(steps done)` holds, with `state()`. Where several
+        processes train, the first one logs and saves, and goes on alone after the last step.
         """
         self.begin()
         identity = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
         found = checkpoint.latest(self.folder, identity=identity)
+        start = found.step if found else 0
+        ranks.agree(f"checkpoints in '{self.folder}'", start)
         if found is not None:
             found.restore(model, optimizer)
             self._spent = float(found.state["seconds"])
-            process.say_if_other_threads(self.name, int(found.state.get("threads", torch.get_num_threads())))
-        start = found.step if found else 0
+            process.say_if_changed(self.name, found.state)
+        if ranks.several():
+            ranks.agree("weights", checkpoint.weights_digest(model))
+        if not ranks.first():
+            yield from run(found)
+            ranks.leave()
         metrics = self._truncated_metrics(start)
         saved = time.perf_counter()
         with metrics.open("a", encoding="utf-8") as file, terminal.progress(self.name, total) as advance:
@@ -164,10 +183,13 @@ class Stage:
                     file.flush()
                     os.fsync(file.fileno())
                     now = {**state(), "seconds": self._spent + time.perf_counter() - self.began}
-                    now["threads"] = torch.get_num_threads()
+                    now |= process.parallel()
                     checkpoint.save(self.folder, step.number + 1, model, optimizer, now, identity=identity)
                     allocator.release()  # a heap that is kept grows by holes that nothing fits into
                     saved = time.perf_counter()
+        if ranks.several():
+            ranks.leave()
+            process.use_cores()
 
     def _truncated_metrics(self, start: int) -> Path:
         """metrics.jsonl without the steps that will be taken again, and without a line cut short."""

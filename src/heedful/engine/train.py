@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from heedful.data.packing import shuffled
+from heedful.engine import ranks
 from heedful.engine.batch import Packed, Tree, microbatches
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.fit import Step, Term, fit
@@ -70,10 +71,12 @@ Prepare = Callable[[Sequence[Tree], Sequence[int]], Sequence[Tree]]
 def packed(
     trees: Sequence[Tree], order: Order, token_budget: int, prepare: Prepare | None = None
 ) -> Iterator[list[Packed]]:
-    """The micro-batches of each step."""
+    """The micro-batches of each step that this process computes."""
     for chosen in order:
         step: Sequence[Tree] = [trees[i] for i in chosen]
-        yield microbatches(prepare(step, chosen.tolist()) if prepare else step, token_budget)
+        ready = prepare(step, chosen.tolist()) if prepare else step
+        own = ranks.share([t.size for t in ready])
+        yield microbatches([ready[i] for i in own], token_budget)
 
 
 def batches(

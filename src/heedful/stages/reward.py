@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from heedful.data import atomic, chat, solutions, verdicts
 from heedful.data.formats import read_prompts
-from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward, tuning
+from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward, ranks, tuning
 from heedful.engine.calibrate import standardise
 from heedful.engine.fit import Term
 from heedful.engine.policy import Policy
@@ -190,7 +190,8 @@ def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, An
     given = solutions.read_solutions(config.data)
     if config.rollouts:
         given = by_rollouts(config, given)
-        solutions.write_solutions(stage.folder / "solutions.jsonl", given)
+        if ranks.first():
+            solutions.write_solutions(stage.folder / "solutions.jsonl", given)
     known, unseen = pairs.split(given, config.heldout_ratio, config.seed)
     learnt, tested = (
         process_reward.solution_trees(

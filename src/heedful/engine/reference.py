@@ -5,22 +5,16 @@ weights, the row's tokens, how they are computed. So a hit is what would be comp
 changed is a miss. Any fault of the disk is a miss too.
 """
 
-import contextlib
 import hashlib
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
 import heedful
+from heedful.data import cache as kept
 from heedful.data.packing import pack
 from heedful.engine import ranks
 from heedful.engine.batch import Tree
@@ -28,17 +22,12 @@ from heedful.engine.checkpoint import weights_digest
 from heedful.engine.kernels import library
 from heedful.engine.score import sequence_columns
 
-LIMIT = 2 * 1024**3
-"""How many bytes the cache may hold: half a billion tokens."""
-
 ROW = 16384
 """Tokens a row, as elsewhere where nothing is trained."""
 
-Values = NDArray[np.float32]
-
 
 def fixed_logp(
-    model: Any, trees: Sequence[Tree], cache: Path | None, *, limit: int = LIMIT
+    model: Any, trees: Sequence[Tree], cache: Path | None, *, limit: int = kept.LIMIT
 ) -> list[list[Tensor]]:
     """The log-prob of every answer token, [tree][sequence] -> [n]; rows that `cache` holds are not computed.
 
@@ -56,13 +45,13 @@ def fixed_logp(
         flat = _read(path, sum(_lengths(row))) if path else None
         if flat is None:
             per_tree = sequence_columns(model, row, "logp", token_budget=sum(t.size for t in row))
-            flat = torch.cat([logp for tree in per_tree for logp in tree]).float().cpu().numpy()
+            flat = torch.cat([logp for tree in per_tree for logp in tree]).float().cpu()
             room -= flat.nbytes
             if path and room > 0:
-                _write(path, flat)
-        values[number] = torch.from_numpy(flat)
+                kept.write(path, {"logp": flat.numpy()})
+        values[number] = flat
     if folder and room < limit:
-        _prune(folder, limit)
+        kept.prune(folder, limit)
     places = [i for bin_ in bins for i in bin_]
     lengths = [_lengths([trees[i]]) for i in places]
     parts = iter(torch.split(ranks.total(torch.cat(values)), [n for each in lengths for n in each]))
@@ -106,40 +95,7 @@ def _key(how: bytes, row: Sequence[Tree]) -> str:
     return whole.hexdigest()
 
 
-def _read(path: Path, length: int) -> Values | None:
-    """What lies at `path`, if it is whole."""
-    try:
-        with safe_open(path, "np") as file:
-            values: Values = file.get_tensor("logp")
-            digest = (file.metadata() or {}).get("sha256")
-        if values.shape != (length,) or hashlib.sha256(values.tobytes()).hexdigest() != digest:
-            return None
-        os.utime(path)  # the oldest go first
-    except (OSError, SafetensorError, KeyError):
-        return None
-    return values
-
-
-def _write(path: Path, values: Values) -> None:
-    """Write beside `path`, then rename: another process may read it, or write the same, at any time."""
-    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.partial")
-    content = save({"logp": values}, metadata={"sha256": hashlib.sha256(values.tobytes()).hexdigest()})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError:  # no room, no right to write: it is only a cache
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _prune(folder: Path, limit: int) -> None:
-    """Remove what was used longest ago until at most `limit` bytes are left."""
-    with contextlib.suppress(OSError):
-        files = [(f.stat().st_mtime_ns, f.stat().st_size, f) for f in folder.iterdir() if f.is_file()]
-        total = sum(size for _, size, _ in files)
-        for _, size, file in sorted(files):
-            if total <= limit:
-                break
-            file.unlink(missing_ok=True)
-            total -= size
+def _read(path: Path, length: int) -> Tensor | None:
+    """What lies at `path`, if it is whole and of this length."""
+    values = (kept.read(path) or {}).get("logp")
+    return None if values is None or values.shape != (length,) else torch.from_numpy(values)

@@ -41,7 +41,7 @@ def read(path: Path) -> Arrays | None:
         if _digest(arrays) != digest:
             return None
         os.utime(path)  # the oldest go first
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError, TypeError):
         return None
     return arrays
 

@@ -68,6 +68,10 @@ class Stage:
         self._file = self.folder / "stage.json"
         self._spent = 0.0
 
+    def content(self, *names: str) -> list[str]:
+        """The fingerprints of these inputs."""
+        return [str(self.identity["inputs"][name]) for name in names]
+
     def finished(self) -> dict[str, Any] | None:
         """The result of an earlier identical run, if it came to its end.
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from heedful.data import atomic, cache, chat
+from heedful.data.remembered import remembered
 from heedful.engine import judgements, tuning
 from heedful.engine.fit import Term
 from heedful.engine.stage import Inputs, Stage
@@ -76,17 +77,18 @@ def main(config: PreferConfig) -> dict[str, Any]:
     chat.ensure_chat_template(tokenizer)
     model = tuning.load_start(config)
     loss = partial(find.find(config.loss), **config.loss_settings)
-    known, unseen = (
-        judgements.material(
-            tokenizer,
-            rows,
-            max_length=config.max_length,
-            borrowed=config.borrowed,
-            step_separator=config.step_separator,
-            seed=config.seed,
+    with remembered(tokenizer, stage.content("data")) as reader:
+        known, unseen = (
+            judgements.material(
+                reader,
+                rows,
+                max_length=config.max_length,
+                borrowed=config.borrowed,
+                step_separator=config.step_separator,
+                seed=config.seed,
+            )
+            for rows in judgements.read(loss, config.data, config.heldout_ratio, config.seed)
         )
-        for rows in judgements.read(loss, config.data, config.heldout_ratio, config.seed)
-    )
     known, unseen = referred(config, model, loss, known, unseen)
     seen = judgements.watch(loss, float(config.loss_settings.get("beta", 1.0)))
     prepare = partial(known.prepared, model) if known.mismatched else None

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from heedful.data import atomic
 from heedful.data.formats import read_texts
+from heedful.data.remembered import remembered
 from heedful.engine.batch import trained_tokens
 from heedful.engine.dialogues import documents
 from heedful.engine.optim import OptimizerName
@@ -66,8 +67,9 @@ def main(config: PretrainConfig) -> dict[str, Any]:
         attention_bias=config.attention_bias,
         dtype=dtype(config.precision),
     )
-    trees = documents(tokenizer, read_texts(config.data), config.max_length)
-    heldout = documents(tokenizer, read_texts(config.heldout), config.max_length)
+    with remembered(tokenizer, stage.content("data", "heldout")) as reader:
+        trees = documents(reader, read_texts(config.data), config.max_length)
+        heldout = documents(reader, read_texts(config.heldout), config.max_length)
     tokens = 0
     for step in train(stage, model, trees, next_token, config):
         tokens += step.tokens

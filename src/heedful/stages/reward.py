@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from heedful.data import atomic, chat, solutions, verdicts
 from heedful.data.formats import read_prompts
+from heedful.data.remembered import remembered
 from heedful.engine import benchmark, heldout, heldout_steps, pairs, process_reward, ranks, tuning
 from heedful.engine.calibrate import standardise
 from heedful.engine.fit import Term
@@ -127,8 +128,9 @@ def of_answers(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, 
     """A model that scores whole answers, calibrated to mean 0 and deviation 1."""
     assert config.objective != "process"
     known, unseen = pairs.split(verdicts.read_verdicts(config.data), config.heldout_ratio, config.seed)
-    found = learnt_from(tokenizer, known, config.max_length, config.objective, ties=config.ties != "drop")
-    told = [p for p in verdicts.preferences(unseen) if pairs.fits(tokenizer, p, config.max_length)]
+    with remembered(tokenizer, stage.content("data")) as reader:
+        found = learnt_from(reader, known, config.max_length, config.objective, ties=config.ties != "drop")
+        told = [p for p in verdicts.preferences(unseen) if pairs.fits(reader, p, config.max_length)]
     if not told:
         raise UserError(
             "no held-out verdict that fits into max_length tells two answers apart: raise max_length or heldout_ratio"
@@ -193,16 +195,17 @@ def of_steps(config: RewardConfig, stage: Stage, tokenizer: Any) -> dict[str, An
         if ranks.first():
             solutions.write_solutions(stage.folder / "solutions.jsonl", given)
     known, unseen = pairs.split(given, config.heldout_ratio, config.seed)
-    learnt, tested = (
-        process_reward.solution_trees(
-            tokenizer,
-            part,
-            config.max_length,
-            separator=config.step_separator,
-            neutral=float(config.neutral == "positive"),
+    with remembered(tokenizer, stage.content("data")) as reader:
+        learnt, tested = (
+            process_reward.solution_trees(
+                reader,
+                part,
+                config.max_length,
+                separator=config.step_separator,
+                neutral=float(config.neutral == "positive"),
+            )
+            for part in (known, unseen)
         )
-        for part in (known, unseen)
-    )
     scorer = hub.scorer_from(hub.load_model(config.model, dtype=dtype(config.precision)), seed=config.seed)
     tuning.adapt_scorer(scorer, config)
     process_reward.describe(scorer.config, separator=config.step_separator, how=config.step_reduction)

@@ -9,6 +9,7 @@ from heedful.data import atomic, chat, conditions
 from heedful.data.formats import read_conversations
 from heedful.data.packing import shuffled
 from heedful.data.rated import read_rated
+from heedful.data.remembered import remembered
 from heedful.engine import conditioned, pairs, tuning
 from heedful.engine.batch import Tree, trained_tokens
 from heedful.engine.dialogues import conversations
@@ -79,8 +80,11 @@ def main(config: SftConfig) -> dict[str, Any]:
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
     model = tuning.load_start(config)
-    build = plain if config.condition == "none" else told
-    trees, heldout, too_long = build(config, model, tokenizer)
+    if config.condition == "none":
+        with remembered(tokenizer, stage.content("data")) as reader:
+            trees, heldout, too_long = plain(config, reader)
+    else:
+        trees, heldout, too_long = told(config, model, tokenizer)
     terms = [Term(next_token), *([Term(kl.k3, weight=config.kl_coef)] if config.kl_coef else [])]
     for _ in train(stage, model, trees, terms, config):
         pass
@@ -108,7 +112,7 @@ def line(result: dict[str, Any]) -> str:
 Data = tuple[list[Tree], list[Tree], int]
 
 
-def plain(config: SftConfig, model: Any, tokenizer: Any) -> Data:
+def plain(config: SftConfig, tokenizer: Any) -> Data:
     """Dialogues as they are: (learnt from, held out, too long)."""
     trees, too_long = conversations(tokenizer, read_conversations(config.data), config.max_length)
     if config.heldout is not None:

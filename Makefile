@@ -84,10 +84,9 @@ results-reward: results-runs  ## objectives of reward models, and process reward
 results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR PAIRS=FILE TEXTS=FILE)
 	for run in $(REAL); do \
 	    $(BIN)/python benchmarks/real_run.py $(MODEL) $(PAIRS) $(TEXTS) --output $$run --seed $${run##*-s} || exit 1; \
-	    $(BIN)/python benchmarks/preference.py --model $(MODEL) --data $(PAIRS) --prompts 240 --seed $${run##*-s} \
-	        --out runs/results/preference_real.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
+	$(BIN)/python benchmarks/preference.py $(REAL) --prompts 700 --test 250 --heldout 0.2 --out runs/results/preference_real.json
 
 results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales)
 	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED))

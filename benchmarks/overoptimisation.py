@@ -90,7 +90,7 @@ class Field:
         told = json.loads((self.run / "run.json").read_text())["config"]
         folder, world = self.output / f"{self.run.name}-body-{width}", self.run / "world"
         base: dict[str, Any] = {**told["pretrain"], "hidden_size": width, "seed": self.seed}
-        texts = {"data": world / "text.jsonl", "heldout": world / "heldout_text.jsonl"}
+        texts: dict[str, Any] = {"data": world / "text.jsonl", "heldout": world / "heldout_text.jsonl"}
         pretrain.main(
             pretrain.PretrainConfig(
                 output=folder / "pretrain", tokenizer=self.run / "tokenizer" / "tokenizer", **texts, **base

@@ -4,8 +4,8 @@
         [--show]
 
 RUN is the folder of a demo that got as far as its reward model (`heedful demo skip=[rl,prefer]`), one a seed. Reward
-models differ in their data (the judgements of 50, 300 or all prompts, with the demo's body of width 128) or in their
-parameters (all prompts, bodies of width 32, 64 and 128, each pretrained and fine-tuned as the demo's was). Best of n is
+models differ in their data (the judgements of 50, 300 or all prompts, with all four layers of the SFT model) or in
+their parameters (all prompts, with its first layer, its first two or all, fine-tuned for another pass). Best of n is
 read off one pool of answers for every n and every reward model, without drawing; PPO has no KL penalty and is measured
 on its way; PPO-ptx is the same with the gradient of pretraining text beside it, `ppo_long` the same for longer. Gains
 are the gold judge's above the SFT model's answers, in deviations over these; d is the root of the KL in nats.
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from overoptimisation_shown import BODY, PTX, SIZES, WIDTHS, show
+from overoptimisation_shown import LAYERS, PTX, SIZES, show
 from tables import commit, seed_of
 
 from heedful.data.formats import read_preferences, read_prompts, read_texts, write_preferences
@@ -39,7 +39,7 @@ from heedful.engine.stage import Stage
 from heedful.engine.train import means
 from heedful.losses.supervised import next_token
 from heedful.nn import hub
-from heedful.stages import pretrain, reward, rl, sft
+from heedful.stages import reward, rl, sft
 from heedful.stats.overoptimisation import best_of, kl_bound
 from heedful.tasks.judge import find_judge
 
@@ -83,37 +83,29 @@ class Field:
         """Of held-out pretraining text."""
         return math.exp(means(model, self.texts, {"loss": next_token})["loss"])
 
-    def body(self, width: int) -> str:
-        """A model of this width with the demo's pretraining and fine-tuning; where it is."""
-        if width == BODY:
+    def body(self, layers: int) -> str:
+        """The first layers of the SFT model, fine-tuned for another pass so that they can do without the rest."""
+        if layers == LAYERS[-1]:
             return self.model
-        told = json.loads((self.run / "run.json").read_text())["config"]
-        folder, world = self.output / f"{self.run.name}-body-{width}", self.run / "world"
-        base: dict[str, Any] = {**told["pretrain"], "hidden_size": width, "seed": self.seed}
-        texts: dict[str, Any] = {"data": world / "text.jsonl", "heldout": world / "heldout_text.jsonl"}
-        pretrain.main(
-            pretrain.PretrainConfig(
-                output=folder / "pretrain", tokenizer=self.run / "tokenizer" / "tokenizer", **texts, **base
-            )
-        )
-        tuned = sft.SftConfig(
-            output=folder / "sft",
-            model=str(folder / "pretrain" / "model"),
-            data=world / "demonstrations.jsonl",
-            seed=self.seed,
-            **told["sft"],
-        )
-        sft.main(tuned)
+        told = json.loads((self.run / "run.json").read_text())["config"]["sft"]
+        folder = self.output / f"{self.run.name}-body-{layers}"
+        cut = hub.load_model(self.model)
+        cut.model.layers = cut.model.layers[:layers]
+        cut.config.num_hidden_layers = layers
+        hub.save_model(folder / "cut", cut, self.sft.tokenizer)
+        shown = self.run / "world" / "demonstrations.jsonl"
+        values: dict[str, Any] = {**told, "epochs": 1, "data": shown, "seed": self.seed}
+        sft.main(sft.SftConfig(output=folder / "sft", model=str(folder / "cut"), **values))
         return str(folder / "sft" / "model")
 
-    def scorer(self, size: int, width: int) -> str:
-        """A reward model of this width trained on the judgements of `size` prompts; where it is."""
+    def scorer(self, size: int, layers: int) -> str:
+        """A reward model of so many layers trained on the judgements of `size` prompts; where it is."""
         preferences = read_preferences(self.run / "round-1" / "feedback" / "preferences.jsonl")
         asked = list(dict.fromkeys(p.messages for p in preferences))
-        if size >= len(asked) and width == BODY:
+        if size >= len(asked) and layers == LAYERS[-1]:
             return str(self.run / "round-1" / "reward" / "model")
         kept = set(asked[:size])
-        folder = self.output / f"{self.run.name}-reward-{size}-{width}"
+        folder = self.output / f"{self.run.name}-reward-{size}-{layers}"
         folder.mkdir(parents=True, exist_ok=True)
         data = folder / "preferences.jsonl"
         write_preferences(data, [p for p in preferences if p.messages in kept])
@@ -125,7 +117,7 @@ class Field:
             "tokens_per_step": 2048,
         }
         reward.main(
-            reward.RewardConfig(output=folder / "reward", model=self.body(width), data=data, **values)
+            reward.RewardConfig(output=folder / "reward", model=self.body(layers), data=data, **values)
         )
         return str(folder / "reward" / "model")
 
@@ -201,13 +193,13 @@ def measured(field: Field, policy: Policy, scorer: RewardModel) -> dict[str, flo
 
 
 def ways(only: Sequence[str]) -> Iterator[tuple[str, int, int, float]]:
-    """What is measured, in this order: way, prompts and width of the reward model, coefficient of pretraining text."""
-    most = SIZES[-1]
-    every = [("best_of_n", size, BODY, 0.0) for size in SIZES]
-    every += [("best_of_n", most, width, 0.0) for width in WIDTHS if width != BODY]
-    every += [("ppo", most, BODY, 0.0), *(("ppo_ptx", most, BODY, coefficient) for coefficient in PTX)]
-    every += [("ppo", size, BODY, 0.0) for size in SIZES[:-1]]
-    every += [("ppo_long", most, width, 0.0) for width in WIDTHS]
+    """What is measured, in this order: way, prompts and layers of the reward model, coefficient of pretraining text."""
+    most, whole = SIZES[-1], LAYERS[-1]
+    every = [("best_of_n", size, whole, 0.0) for size in SIZES]
+    every += [("best_of_n", most, layers, 0.0) for layers in LAYERS[:-1]]
+    every += [("ppo", most, whole, 0.0), *(("ppo_ptx", most, whole, coefficient) for coefficient in PTX)]
+    every += [("ppo", size, whole, 0.0) for size in SIZES[:-1]]
+    every += [("ppo_long", most, layers, 0.0) for layers in LAYERS]
     return (way for way in every if way[0] in only)
 
 
@@ -226,18 +218,18 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     path = given.output / "points.jsonl"
     points = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(p["run"], p["way"], p["size"], p["width"], p["ptx"]) for p in points}
+    done = {(p["run"], p["way"], p["size"], p["layers"], p["ptx"]) for p in points}
     field = cache(lambda run: Field(run, given.output, given.prompts, given.answers))
-    for (way, size, width, coefficient), run in product(ways(given.only), given.runs):
-        if (run.name, way, size, width, coefficient) in done:
+    for (way, size, layers, coefficient), run in product(ways(given.only), given.runs):
+        if (run.name, way, size, layers, coefficient) in done:
             continue
-        source = field(run).scorer(size, width)
+        source = field(run).scorer(size, layers)
         if way == "best_of_n":
             found = best_of_n(field(run), source)
         else:
-            place = given.output / f"{run.name}-{way}-{size}-{width}-{coefficient:g}"
+            place = given.output / f"{run.name}-{way}-{size}-{layers}-{coefficient:g}"
             found = ppo(field(run), source, coefficient, place, LONG if way == "ppo_long" else MEASURED)
-        head = {"run": run.name, "way": way, "size": size, "width": width, "ptx": coefficient}
+        head = {"run": run.name, "way": way, "size": size, "layers": layers, "ptx": coefficient}
         head["commit"] = commit()
         new = [{**head, **point} for point in found]
         points += new

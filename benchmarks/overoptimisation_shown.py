@@ -15,18 +15,19 @@ from heedful.report.style import COLOURS, picture
 from heedful.stats.overoptimisation import Law, fit_law
 
 SIZES = (50, 300, 3000)
-WIDTHS = (32, 64, 128)
-BODY = 128  # the width of the demo's models
+LAYERS = (1, 2, 4)
 PTX = (0.05,)
 LAWS: dict[str, Law] = {"best_of_n": "best_of_n", "ppo": "rl", "ppo_long": "rl"}
-PROXIES = list(dict.fromkeys([*((size, BODY) for size in SIZES), *((SIZES[-1], width) for width in WIDTHS)]))
-DATA = {(size, BODY): "all" if size == SIZES[-1] else str(size) for size in SIZES}
-BODIES = {(SIZES[-1], width): f"width {width}" for width in WIDTHS}
+PROXIES = list(
+    dict.fromkeys([*((size, LAYERS[-1]) for size in SIZES), *((SIZES[-1], layers) for layers in LAYERS)])
+)
+DATA = {(size, LAYERS[-1]): "all" if size == SIZES[-1] else str(size) for size in SIZES}
+BODIES = {(SIZES[-1], layers): f"{layers}" for layers in LAYERS}
 PLOTS = {
     "overoptimisation-best_of_n": ("best_of_n", DATA),
-    "overoptimisation-best_of_n-width": ("best_of_n", BODIES),
+    "overoptimisation-best_of_n-layers": ("best_of_n", BODIES),
     "overoptimisation-ppo": ("ppo", DATA),
-    "overoptimisation-ppo-width": ("ppo_long", BODIES),
+    "overoptimisation-ppo-layers": ("ppo_long", BODIES),
 }
 
 
@@ -34,14 +35,14 @@ def fits(points: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The law of each way and size: fitted to every run for itself (intervals over runs), and to all points (R^2)."""
     found = {}
     for way, law in LAWS.items():
-        for size, width in PROXIES:
-            mine = [p for p in points if (p["way"], p["size"], p["width"]) == (way, size, width)]
+        for size, layers in PROXIES:
+            mine = [p for p in points if (p["way"], p["size"], p["layers"]) == (way, size, layers)]
             runs = [[p for p in mine if p["run"] == run] for run in dict.fromkeys(p["run"] for p in mine)]
             if not runs:
                 continue
             each = [fit_law([p["d"] for p in r], [p["gold"] for p in r], law) for r in runs]
             whole = fit_law([p["d"] for p in mine], [p["gold"] for p in mine], law)
-            found[f"{way}/{size}/{width}"] = {
+            found[f"{way}/{size}/{layers}"] = {
                 "runs": len(runs),
                 "points": whole.n,
                 "alpha": over_seeds([f.alpha[0] for f in each]),
@@ -60,14 +61,14 @@ def law_plot(name: str, points: Sequence[dict[str, Any]], found: dict[str, dict[
     way, proxies = PLOTS[name]
 
     def draw(axes: Axes) -> None:
-        for ((size, width), label), role in zip(proxies.items(), ("prefer", "ink", "rl"), strict=True):
-            mine = [p for p in points if (p["way"], p["size"], p["width"]) == (way, size, width)]
+        for ((size, layers), label), role in zip(proxies.items(), ("prefer", "ink", "rl"), strict=True):
+            mine = [p for p in points if (p["way"], p["size"], p["layers"]) == (way, size, layers)]
             if not mine:
                 continue
             colour = COLOURS[role]
             x, y = [p["d"] for p in mine], [p["gold"] for p in mine]
             axes.plot(x, y, "o", color=colour, markersize=4, alpha=0.6)
-            a, b = found[f"{way}/{size}/{width}"]["fitted"]
+            a, b = found[f"{way}/{size}/{layers}"]["fitted"]
             d = np.linspace(0.01, max(x), 100)
             curve = d * (a - b * (d if way == "best_of_n" else np.log(d)))
             axes.plot(d, curve, color=colour)
@@ -158,13 +159,13 @@ def show(points: Sequence[dict[str, Any]], output: Path) -> None:
     (output / "fits.json").write_text(json.dumps(found, indent=1) + "\n")
     lines = []
     for name, fit in found.items():
-        way, size, width = name.split("/")
+        way, size, layers = name.split("/")
         peak = "never" if fit["peak"] is None else f"{fit['peak']:.1f}"
         lines.append(
             [
                 way,
                 size,
-                width,
+                layers,
                 str(fit["points"]),
                 shown(fit["alpha"]),
                 shown(fit["beta"]),
@@ -177,7 +178,7 @@ def show(points: Sequence[dict[str, Any]], output: Path) -> None:
     heads = [
         "way",
         "prompts judged",
-        "width",
+        "layers",
         "points",
         "a",
         "b",

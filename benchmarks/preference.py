@@ -205,7 +205,7 @@ def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
         model = place(folder, name) / "model"
         cell = {k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}
         cell |= field.figures(model)
-        if name in CONDITIONS:
+        if name in CONDITIONS and "judge/helpful" in field.baseline:
             cell["asked"] = curve(field, model)
         cells.put(run.name, name, {**cell, **how})
 

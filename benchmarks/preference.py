@@ -251,12 +251,13 @@ def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """What comes of asking for each quality."""
     keys, lines = list[str](), []
     for name in CONDITIONS:
-        found = [c["asked"] for c in cells.having(name, runs)]
+        found = [c["asked"] for c in cells.having(name, runs) if "asked" in c]
         for level in range(len(found[0]) if found else 0):
             keys = list(found[0][level])
             each = [shown(over_prompts([c[level][key] for c in found])) for key in keys]
             lines.append([name, str(level + 1), *each])
-    yield from rows(["condition", "asked for", *(key.removeprefix("judge/") for key in keys)], lines)
+    if lines:
+        yield from rows(["condition", "asked for", *(key.removeprefix("judge/") for key in keys)], lines)
 
 
 def main() -> None:

@@ -63,8 +63,6 @@ def law_plot(name: str, points: Sequence[dict[str, Any]], found: dict[str, dict[
     def draw(axes: Axes) -> None:
         for ((size, layers), label), role in zip(proxies.items(), ("prefer", "ink", "rl"), strict=True):
             mine = [p for p in points if (p["way"], p["size"], p["layers"]) == (way, size, layers)]
-            if not mine:
-                continue
             colour = COLOURS[role]
             x, y = [p["d"] for p in mine], [p["gold"] for p in mine]
             axes.plot(x, y, "o", color=colour, markersize=4, alpha=0.6)
@@ -189,7 +187,7 @@ def show(points: Sequence[dict[str, Any]], output: Path) -> None:
     ]
     print("\n".join(rows(heads, lines)), end="\n\n")
     print("\n".join(text_table(points)))
-    for name, (way, _) in PLOTS.items():
-        if any(p["way"] == way for p in points):
+    for name, (way, proxies) in PLOTS.items():
+        if proxies.keys() <= {(p["size"], p["layers"]) for p in points if p["way"] == way}:
             law_plot(name, points, found)
     text_plot(points)

@@ -1,6 +1,6 @@
 """Labels from people against labels from a model at one budget, and a policy that judges itself for three rounds.
 
-    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 6000] [--prompts 160] [--test 160] [--rounds 3]
+    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 4000] [--prompts 160] [--test 160] [--rounds 3]
 
 RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
 people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
@@ -153,7 +153,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--lessons", type=int, default=6000)
+    parser.add_argument("--lessons", type=int, default=4000)
     parser.add_argument("--prompts", type=int, default=160)
     parser.add_argument("--test", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,0 +1,244 @@
+"""Does asking for quality give quality? Single-stage fine-tuning of the base model on answers of mixed quality.
+
+    python benchmarks/conditioned.py RUN [RUN ...] [--rated gold,reward] [--test 300] [--only prefix,c_rlft] [--out FILE]
+    python benchmarks/conditioned.py --out FILE
+
+RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed. The
+start is its pretrained model, before any fine-tuning, as OpenChat's is. The data are its demonstrations, by people of
+mixed skill, and the answers of its SFT policy that were judged, but for those borrowed from other prompts. Each is
+rated by the world's gold judge (`gold`), or by the reward model that learnt from people's comparisons (`reward`).
+A good answer is one with half of gold's marks at least; where the reward model rates, as many, those it scores highest.
+
+Every method trains on as many answer tokens in as many steps, and answers the same test prompts once at temperature 1,
+asked for each quality. Written down beside gold's grades is how much likelier held-out good and poor answers are
+behind the best condition than behind the worst: whether the policy reads its condition at all. Does not do again
+what is in FILE; without runs it prints the tables and draws the plot.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from tables import Cells, over_prompts, rows, save_picture, seed_of, shown
+
+from heedful import world
+from heedful.data import chat, conditions, files, formats
+from heedful.data.rows import messages_row
+from heedful.data.store.store import Store
+from heedful.engine import process, tuning
+from heedful.engine.batch import Tree, answer_node, prompt_node, trained_tokens
+from heedful.engine.conditioned import prompt_of
+from heedful.engine.policy import Policy
+from heedful.engine.reward_model import RewardModel
+from heedful.engine.sampling import Sampling
+from heedful.engine.score import sequence_columns
+from heedful.nn import hub
+from heedful.report.style import COLOURS, picture
+from heedful.stages import evaluate, sft
+from heedful.tasks import judge
+from heedful.types import Message, Prompt
+
+METHODS: dict[str, dict[str, Any]] = {
+    "sft": {},
+    "sft, good ones": {},
+    "prefix": {"condition": "prefix", "rating": "good"},
+    "reward_tokens": {"condition": "reward_tokens"},
+    "hindsight": {"condition": "hindsight", "rating": "good"},
+    "c_rlft": {"condition": "c_rlft", "rating": "good"},
+}
+TRAINED, STEPS = 250_000, 250  # answer tokens and steps of every method
+CRITERIA = ("judge/total", "judge/helpful", "judge/honest", "judge/harmless")
+HALF_MARKS = 0.5
+
+
+@dataclass(frozen=True)
+class Graded:
+    """An answer with gold's grade."""
+
+    prompt: Prompt
+    text: str
+    grade: float
+
+    @property
+    def good(self) -> bool:
+        return self.grade >= HALF_MARKS
+
+
+def graded(answers: Sequence[tuple[Prompt, str]]) -> list[Graded]:
+    """Answers as gold sees them."""
+    grades = judge.gold([p for p, _ in answers], [t for _, t in answers])
+    return [Graded(p, t, g["total"]) for (p, t), g in zip(answers, grades, strict=True)]
+
+
+def demonstrated(seed: int, n: int, number: int, split: Any) -> list[tuple[Prompt, str]]:
+    """The demonstrations of the run's world, with the prompts that they are for."""
+    return [(p, world.demonstrate(p, number).text) for p in world.World(seed).prompts(n, number, split)]
+
+
+def sampled(run: Path) -> list[tuple[Prompt, str]]:
+    """The judged answers of the SFT policy, without those that were borrowed: a prompt's last is the next one's."""
+    with Store.open(run / "feedback.db", create=False) as store:
+        prompts = list(store.prompts())
+        texts: dict[str, list[str]] = {p.id: [] for p in prompts}
+        for answer in store.answers():
+            texts[answer.prompt_id].append(answer.text)
+    after = [*prompts[1:], prompts[0]]
+    for prompt, following in zip(prompts, after, strict=True):
+        if texts[prompt.id][-1] in texts[following.id]:
+            texts[prompt.id] = texts[prompt.id][:-1]
+    return [(p, t) for p in prompts for t in texts[p.id]]
+
+
+def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:
+    """Write all answers with their ratings, and the good ones alone; what there is."""
+    answers = graded([*demonstrated(seed_of(run), 4000, 1, "train"), *sampled(run)])
+    ratings = [a.grade for a in answers]
+    good = [a.good for a in answers]
+    if rated == "reward":
+        model = RewardModel.load(run / "round-1" / "reward" / "model")
+        ratings = [s[0] for s in model.scores([a.prompt for a in answers], [[a.text] for a in answers])]
+        least = float(np.quantile(ratings, 1 - np.mean(good)))
+        good = [r >= least for r in ratings]
+    lines = [
+        {
+            "messages": [*messages_row(a.prompt.messages), {"role": "assistant", "content": a.text}],
+            "rating": rating,
+            "good": int(is_good),
+        }
+        for a, rating, is_good in zip(answers, ratings, good, strict=True)
+    ]
+    files.write_jsonl(folder / "mixed.jsonl", lines)
+    files.write_jsonl(folder / "good.jsonl", [line for line in lines if line["good"]])
+    grades = np.asarray([a.grade for a in answers])
+    return {
+        "answers": len(answers),
+        "good": float(np.mean(good)),
+        "grade": float(grades.mean()),
+        "grade_good": float(grades[good].mean()),
+    }
+
+
+def train(method: str, run: Path, folder: Path) -> dict[str, Any]:
+    """Fine-tune the base model; all methods on as many answer tokens in as many steps."""
+    data = folder / ("good.jsonl" if method == "sft, good ones" else "mixed.jsonl")
+    output = folder / method.replace(", ", "-").replace(" ", "-")
+    how = {"model": str(run / "pretrain" / "model"), "data": data, "output": output, "seed": seed_of(run)}
+    how |= {"optimizer": "muon", "learning_rate": 1e-3, "matrix_learning_rate": 0.01, "resume": False}
+    config = sft.SftConfig(**how, **METHODS[method])
+    build = sft.plain if config.condition == "none" else sft.told
+    tokenizer = hub.load_tokenizer(config.model)
+    chat.ensure_chat_template(tokenizer)
+    trees, _, _ = build(config, tuning.load_start(config), tokenizer)
+    epochs = TRAINED / trained_tokens(trees)
+    per_step = round(sum(t.size for t in trees) * epochs / STEPS)
+    found = sft.main(config.model_copy(update={"epochs": epochs, "tokens_per_step": per_step}))
+    return {"heldout_loss": found["heldout_loss"], "epochs": epochs, "tokens": per_step * STEPS}
+
+
+class Field:
+    """Test prompts, and held-out answers of known quality."""
+
+    def __init__(self, run: Path, test: int) -> None:
+        self.seed = seed_of(run)
+        prompts = formats.read_prompts(run / "world" / "test_prompts.jsonl")
+        self.prompts = Policy.load(run / "pretrain" / "model").fitting(prompts, 48)[:test]
+        self.shown = graded(demonstrated(self.seed, 400, 2, "test"))
+
+    def answers(self, policy: Policy) -> evaluate.Table:
+        """One value an answer of what is measured."""
+        answered = policy.answer(self.prompts, Sampling(48, 1.0), seed=(self.seed, "measure"))
+        return evaluate.measured(self.prompts, answered, judge.gold, None)
+
+    def figures(self, model: Path, baseline: evaluate.Table | None) -> tuple[dict[str, Any], evaluate.Table]:
+        """What comes of asking for each quality, and of the best against the worst and the baseline."""
+        policy = Policy.load(model)
+        levels = len(conditions.known_to(policy.tokenizer))
+        tables = []
+        for level in range(1, levels + 1):
+            conditions.ask(policy.tokenizer, level)
+            tables.append(self.answers(policy))
+        tables = tables or [self.answers(policy)]
+        best = tables[-1]
+        cell: dict[str, Any] = {
+            "asked": [{c: evaluate.mean(t[c]) for c in (*CRITERIA, "length")} for t in tables]
+        }
+        if levels:
+            gained = np.asarray(best["judge/total"]) - np.asarray(tables[0]["judge/total"])
+            cell |= {"gain": evaluate.mean(gained.tolist()), "read": self.read(policy)}
+        if baseline is not None:
+            gap = np.asarray(best["judge/total"]) - np.asarray(baseline["judge/total"])
+            cell["win_rate"] = evaluate.win_rate(gap)
+        return cell, best
+
+    def read(self, policy: Policy) -> dict[str, Any]:
+        """How many nats likelier held-out answers are behind the best condition than behind the worst."""
+        known = conditions.known_to(policy.tokenizer)
+        worst, best = (self.logp(policy, marker) for marker in (known[0], known[-1]))
+        gap = best - worst
+        good = np.asarray([a.good for a in self.shown])
+        return {
+            "good": evaluate.mean(gap[good].tolist()),
+            "poor": evaluate.mean(gap[~good].tolist()),
+        }
+
+    def logp(self, policy: Policy, marker: str) -> np.ndarray[Any, Any]:
+        """The log-prob of each held-out answer behind a condition."""
+        tokenizer = policy.tokenizer
+        trees = [
+            Tree(
+                prompt_node(prompt_of(tokenizer, a.prompt.messages, marker)),
+                (answer_node(chat.answer_ids(tokenizer, a.text)),),
+            )
+            for a in self.shown
+        ]
+        return np.asarray([float(row[0].sum()) for row in sequence_columns(policy.model, trees, "logp")])
+
+
+def measure(args: argparse.Namespace, run: Path, rated: str, cells: Cells) -> None:
+    """Every method on one run that is not there yet, SFT on all answers first."""
+    name = f"{run.name}, {rated}"
+    folder = args.work / run.name / rated
+    folder.mkdir(parents=True, exist_ok=True)
+    done = cells.read().get(name, {})
+    wanted = [m for m in ["sft", *(args.only or METHODS)] if m not in done]
+    if not wanted:
+        return
+    data = mixed(run, rated, folder)
+    field = Field(run, args.test)
+    known = folder / "baseline.json"
+    baseline = json.loads(known.read_text()) if known.exists() and "sft" in done else None
+    for method in dict.fromkeys(wanted):
+        found = train(method, run, folder)
+        output = folder / method.replace(", ", "-").replace(" ", "-") / "model"
+        cell, table = field.figures(output, baseline)
+        if method == "sft":
+            baseline = table
+            known.write_text(json.dumps(table))
+        cells.put(name, method, {**cell, **found, "data": data, "test": args.test})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--rated", type=lambda text: text.split(","), default=["gold"])
+    parser.add_argument("--test", type=int, default=300)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--work", type=Path, default=Path("runs/conditioned"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    process.prepare()
+    cells = Cells(args.out)
+    for run in args.runs:
+        for rated in args.rated:
+            measure(args, run, rated, cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ def train(method: str, run: Path, folder: Path) -> dict[str, Any]:
     build = sft.plain if config.condition == "none" else sft.told
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
-    trees, _, _ = build(config, tuning.load_start(config), tokenizer)
+    trees = build(config, tuning.load_start(config), tokenizer)[0].trees
     epochs = TRAINED / trained_tokens(trees)
     per_step = round(sum(t.size for t in trees) * epochs / STEPS)
     found = sft.main(config.model_copy(update={"epochs": epochs, "tokens_per_step": per_step}))

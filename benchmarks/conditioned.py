@@ -1,24 +1,25 @@
 """Does asking for quality give quality? Single-stage fine-tuning of the base model on answers of mixed quality.
 
-    python benchmarks/conditioned.py RUN [RUN ...] [--rated gold,reward] [--test 300] [--only prefix,c_rlft] [--out FILE]
+    python benchmarks/conditioned.py RUN [RUN ...] [--test 300] [--only prefix,c_rlft] [--work DIR] [--out FILE]
     python benchmarks/conditioned.py --out FILE
 
 RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed. The
 start is its pretrained model, before any fine-tuning, as OpenChat's is. The data are its demonstrations, by people of
 mixed skill, and the answers of its SFT policy that were judged, but for those borrowed from other prompts. Each is
-rated by the world's gold judge (`gold`), or by the reward model that learnt from people's comparisons (`reward`).
-A good answer is one with half of gold's marks at least; where the reward model rates, as many, those it scores highest.
+rated by the world's gold judge, or (`by reward model`) by the model that learnt from people's comparisons. A good
+answer has half of gold's marks at least; where the reward model rates, as many are good, those it scores highest.
 
 Every method trains on as many answer tokens in as many steps, and answers the same test prompts once at temperature 1,
-asked for each quality. Written down beside gold's grades is how much likelier held-out good and poor answers are
-behind the best condition than behind the worst: whether the policy reads its condition at all. Does not do again
-what is in FILE; without runs it prints the tables and draws the plot.
+asked for each quality. Beside gold's grades stands how much likelier held-out good and poor answers are behind the
+best condition than behind the worst: whether the policy reads its condition at all. Does not do again what is in
+FILE; without runs it prints the tables and draws the plot.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,35 @@ from heedful.engine.reward_model import RewardModel
 from heedful.engine.sampling import Sampling
 from heedful.engine.score import sequence_columns
 from heedful.nn import hub
-from heedful.report.style import COLOURS, picture
+from heedful.report.style import COLOURS, MARKERS, picture
 from heedful.stages import evaluate, sft
 from heedful.tasks import judge
-from heedful.types import Message, Prompt
+from heedful.types import Prompt
 
-METHODS: dict[str, dict[str, Any]] = {
-    "sft": {},
-    "sft, good ones": {},
-    "prefix": {"condition": "prefix", "rating": "good"},
-    "reward_tokens": {"condition": "reward_tokens"},
-    "hindsight": {"condition": "hindsight", "rating": "good"},
-    "c_rlft": {"condition": "c_rlft", "rating": "good"},
+
+@dataclass(frozen=True)
+class Method:
+    """Settings of `sft`, who rates the answers, and whether the good ones are all there is."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    rated: str = "gold"
+    good_only: bool = False
+
+
+def _told(condition: str, **settings: Any) -> dict[str, Any]:
+    """Two classes for all but reward tokens, which are five fifths."""
+    rating = "rating" if condition == "reward_tokens" else "good"
+    return {"condition": condition, "rating": rating, **settings}
+
+
+METHODS = {
+    "sft": Method(),
+    "sft on good answers": Method(good_only=True),
+    **{c: Method(_told(c)) for c in ("prefix", "reward_tokens", "hindsight", "c_rlft")},
+    "hindsight without masking": Method(_told("hindsight", mask_ratio=0.0)),
+    "reward_tokens with KL": Method(_told("reward_tokens", kl_coef=0.05, kl_estimator="vocabulary")),
+    "prefix by reward model": Method(_told("prefix"), "reward"),
+    "reward_tokens by reward model": Method(_told("reward_tokens"), "reward"),
 }
 TRAINED, STEPS = 250_000, 250  # answer tokens and steps of every method
 CRITERIA = ("judge/total", "judge/helpful", "judge/honest", "judge/harmless")
@@ -96,6 +114,10 @@ def sampled(run: Path) -> list[tuple[Prompt, str]]:
 
 def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:
     """Write all answers with their ratings, and the good ones alone; what there is."""
+    known = folder / "data.json"
+    if known.exists():
+        return dict(json.loads(known.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
     answers = graded([*demonstrated(seed_of(run), 4000, 1, "train"), *sampled(run)])
     ratings = [a.grade for a in answers]
     good = [a.good for a in answers]
@@ -115,29 +137,38 @@ def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:
     files.write_jsonl(folder / "mixed.jsonl", lines)
     files.write_jsonl(folder / "good.jsonl", [line for line in lines if line["good"]])
     grades = np.asarray([a.grade for a in answers])
-    return {
+    found = {
         "answers": len(answers),
         "good": float(np.mean(good)),
         "grade": float(grades.mean()),
         "grade_good": float(grades[good].mean()),
     }
+    known.write_text(json.dumps(found))
+    return found
 
 
-def train(method: str, run: Path, folder: Path) -> dict[str, Any]:
+def train(method: Method, run: Path, data: Path, output: Path) -> dict[str, Any]:
     """Fine-tune the base model; all methods on as many answer tokens in as many steps."""
-    data = folder / ("good.jsonl" if method == "sft, good ones" else "mixed.jsonl")
-    output = folder / method.replace(", ", "-").replace(" ", "-")
-    how = {"model": str(run / "pretrain" / "model"), "data": data, "output": output, "seed": seed_of(run)}
-    how |= {"optimizer": "muon", "learning_rate": 1e-3, "matrix_learning_rate": 0.01, "resume": False}
-    config = sft.SftConfig(**how, **METHODS[method])
+    how = {"model": str(run / "pretrain" / "model"), "output": output, "seed": seed_of(run), "resume": False}
+    how |= {"optimizer": "muon", "learning_rate": 1e-3, "matrix_learning_rate": 0.01}
+    config = sft.SftConfig(
+        data=data / ("good.jsonl" if method.good_only else "mixed.jsonl"), **how, **method.settings
+    )
     build = sft.plain if config.condition == "none" else sft.told
     tokenizer = hub.load_tokenizer(config.model)
     chat.ensure_chat_template(tokenizer)
     trees = build(config, tuning.load_start(config), tokenizer)[0].trees
     epochs = TRAINED / trained_tokens(trees)
     per_step = round(sum(t.size for t in trees) * epochs / STEPS)
+    began = time.process_time()
     found = sft.main(config.model_copy(update={"epochs": epochs, "tokens_per_step": per_step}))
-    return {"heldout_loss": found["heldout_loss"], "epochs": epochs, "tokens": per_step * STEPS}
+    spent = time.process_time() - began
+    return {
+        "heldout_loss": found["heldout_loss"],
+        "epochs": epochs,
+        "tokens": per_step * STEPS,
+        "seconds": spent,
+    }
 
 
 class Field:
@@ -199,27 +230,97 @@ class Field:
         return np.asarray([float(row[0].sum()) for row in sequence_columns(policy.model, trees, "logp")])
 
 
-def measure(args: argparse.Namespace, run: Path, rated: str, cells: Cells) -> None:
+def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
     """Every method on one run that is not there yet, SFT on all answers first."""
-    name = f"{run.name}, {rated}"
-    folder = args.work / run.name / rated
-    folder.mkdir(parents=True, exist_ok=True)
-    done = cells.read().get(name, {})
-    wanted = [m for m in ["sft", *(args.only or METHODS)] if m not in done]
-    if not wanted:
-        return
-    data = mixed(run, rated, folder)
-    field = Field(run, args.test)
+    folder = args.work / run.name
+    done = cells.read().get(run.name, {})
+    wanted = [m for m in dict.fromkeys(["sft", *(args.only or METHODS)]) if m not in done]
+    bench = Field(run, args.test)
     known = folder / "baseline.json"
-    baseline = json.loads(known.read_text()) if known.exists() and "sft" in done else None
-    for method in dict.fromkeys(wanted):
-        found = train(method, run, folder)
-        output = folder / method.replace(", ", "-").replace(" ", "-") / "model"
-        cell, table = field.figures(output, baseline)
-        if method == "sft":
-            baseline = table
-            known.write_text(json.dumps(table))
-        cells.put(name, method, {**cell, **found, "data": data, "test": args.test})
+    baseline = json.loads(known.read_text()) if "sft" in done else None
+    for name in wanted:
+        method = METHODS[name]
+        data = mixed(run, method.rated, folder / method.rated)
+        output = folder / name.replace(" ", "-")
+        found = train(method, run, folder / method.rated, output)
+        cell, answers = bench.figures(output / "model", baseline)
+        if name == "sft":
+            baseline = answers
+            known.write_text(json.dumps(answers))
+        cells.put(run.name, name, {**cell, **found, "data": data, "test": args.test})
+
+
+def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """A row a method, asked for the best: means over the runs."""
+    heads = ["method", "gold", "win rate against SFT on all", "each seed", "best - worst"]
+    heads += ["good answers", "poor answers", "length", "CPU s"]
+    lines = []
+    for name in METHODS:
+        if not (found := cells.having(name, runs)):
+            continue
+        best = [c["asked"][-1] for c in found]
+        rates = [c.get("win_rate") for c in found]
+        each = " / ".join(f"{r['value']:.3f}" for r in rates if r)
+        line = [name, shown(over_prompts([b["judge/total"] for b in best])), shown(over_prompts(rates))]
+        line += [each or "-", shown(over_prompts([c.get("gain") for c in found]))]
+        line += [
+            shown(over_prompts([c.get("read", {}).get(k) for c in found]), "{:+.2f}")
+            for k in ("good", "poor")
+        ]
+        line.append(shown(over_prompts([b["length"] for b in best]), "{:.1f}"))
+        lines.append([*line, f"{np.mean([c['seconds'] for c in found if 'seconds' in c]):.0f}"])
+    yield from rows(heads, lines)
+
+
+def asked(cells: Cells, runs: Sequence[str], name: str) -> list[dict[str, Any]]:
+    """What comes of asking for each quality, worst first: a figure a criterion, over the runs."""
+    found = [c["asked"] for c in cells.having(name, runs)]
+    if not found:
+        return []
+    return [
+        {c: over_prompts([f[level][c] for f in found]) for c in CRITERIA} for level in range(len(found[0]))
+    ]
+
+
+def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """What comes of asking for each quality."""
+    heads = ["method", "asked for", *(c.removeprefix("judge/") for c in CRITERIA)]
+    lines = []
+    for name, method in METHODS.items():
+        if method.settings:
+            levels = enumerate(asked(cells, runs, name), 1)
+            lines += [[name, str(level), *(shown(row[c]) for c in CRITERIA)] for level, row in levels]
+    yield from rows(heads, lines)
+
+
+def plot(cells: Cells, runs: Sequence[str]) -> None:
+    """Gold's grade by the quality that is asked for, beside SFT on all answers and on the good ones."""
+    roles = {"prefix": "sft", "reward_tokens": "rl", "hindsight": "prefer", "c_rlft": "before"}
+
+    def draw(axes: Axes) -> None:
+        for name, role in roles.items():
+            rows_ = [row["judge/total"] for row in asked(cells, runs, name)]
+            x = np.linspace(0, 1, len(rows_))
+            colour = COLOURS[role]
+            axes.plot(x, [r["value"] for r in rows_], marker=MARKERS[role], color=colour, label=name)
+            axes.fill_between(
+                x,
+                [r["low"] for r in rows_],
+                [r["high"] for r in rows_],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+        for name, dashes in (("sft", (2, 2)), ("sft on good answers", (6, 2))):
+            level = asked(cells, runs, name)[0]["judge/total"]["value"]
+            axes.axhline(level, color=COLOURS["soft"], dashes=dashes, linewidth=1, label=name)
+        axes.set_xticks([0, 1], ["the worst", "the best"])
+        axes.set_xlabel("asked for")
+        axes.set_title("gold's grade", loc="left", fontsize=11)
+        axes.legend(frameon=False, fontsize=9)
+
+    alt = "Gold's grade of the answers by the quality that is asked for, for four ways to tell quality"
+    save_picture("conditioned", picture("conditioned", 300, draw, alt))
 
 
 def main() -> None:
@@ -227,7 +328,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--rated", type=lambda text: text.split(","), default=["gold"])
     parser.add_argument("--test", type=int, default=300)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/conditioned"))
@@ -236,8 +336,11 @@ def main() -> None:
     process.prepare()
     cells = Cells(args.out)
     for run in args.runs:
-        for rated in args.rated:
-            measure(args, run, rated, cells)
+        measure(args, run, cells)
+    known = list(cells.read())
+    print("\n".join([*table(cells, known), "", *curves(cells, known)]))
+    if cells.having("c_rlft", known):
+        plot(cells, known)
 
 
 if __name__ == "__main__":

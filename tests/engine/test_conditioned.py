@@ -1,5 +1,6 @@
 """Answers told their quality: which level, which tokens are trained, and C-RLFT's weights."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 import tiny
 from data.test_chat import CHATML, tokenizer_with
-from heedful.data import conditions
+from heedful.data import chat, conditions
 from heedful.engine import conditioned
 from heedful.engine.batch import Node, Tree, answer_node, collate, microbatches, prompt_node
 from heedful.engine.fit import Term, fit
@@ -172,7 +173,7 @@ def test_the_kl_of_a_told_answer_is_from_the_start_that_was_told_nothing() -> No
         for p in policy.parameters():
             p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(p)))
     found = conditioned.told(tok, rated(("Ada.", 1), ("Nobody.", 0)), [1, 0], 200)
-    reference = conditioned.Reference(start, conditioned.untold(tok, found))
+    reference = conditioned.Reference(start, conditioned.behind(tok, found, None))
     trees = reference([found.trees[1], found.trees[0]], [1, 0], 0)
     bare = conditioned.prompt_of(tok, [Message("user", "Who?")], None)
     use_packed_attention(policy)
@@ -191,7 +192,7 @@ def test_the_kl_of_a_told_answer_is_from_the_start_that_was_told_nothing() -> No
 
 def copies(model: Any, config: Any) -> Any:
     """The same weights in a model with transformers' own attention."""
-    other = tiny.model(config)
+    other = tiny.model(copy.deepcopy(config))
     other.load_state_dict(model.state_dict())
     return other
 
@@ -199,12 +200,37 @@ def copies(model: Any, config: Any) -> Any:
 def test_the_reference_of_a_told_answer_was_told_nothing() -> None:
     tok = tokenizer()
     model = tiny.model(tiny.configs()["llama"].__class__(**{**tiny._COMMON, "vocab_size": len(tok)}))
-    found = conditioned.told(tok, rated(("Ada.", 1), ("Nobody.", 0)), [1, 0], 200)
+    alone = copies(model, model.config)
+    answers = rated(("Ada.", 1), ("Nobody.", 0), ("Ada, surely.", 1))
+    found = conditioned.told(tok, answers, [1, 0, 1], 200)
     referred = conditioned.with_plain_reference(model, tok, found)
     bare = conditioned.prompt_of(tok, [Message("user", "Who?")], None)
     assert tok.decode(bare).endswith("assistant\n")
-    node = referred.trees[0].branches[0]
-    ids = torch.tensor([*bare, *node.ids.tolist()])
-    logp = model(ids[None]).logits[0].log_softmax(-1)[len(bare) - 1 : -1]
-    expected = logp.gather(-1, ids[len(bare) :, None])[:, 0].detach()
-    torch.testing.assert_close(torch.from_numpy(node.columns["ref_logp"]), expected)
+    assert [len(tree.branches) for tree in referred.trees] == [2, 1]
+    for node in (node for tree in referred.trees for node in tree.branches):
+        ids = torch.tensor([*bare, *node.ids.tolist()])
+        logp = alone(ids[None]).logits[0].log_softmax(-1)[len(bare) - 1 : -1]
+        expected = logp.gather(-1, ids[len(bare) :, None])[:, 0].detach()
+        torch.testing.assert_close(torch.from_numpy(node.columns["ref_logp"]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_learnt_of_good_and_poor_answers_is_told_in_nats() -> None:
+    tok = tokenizer()
+    model = tiny.model(tiny.configs()["llama"].__class__(**{**tiny._COMMON, "vocab_size": len(tok)}))
+    alone = copies(model, model.config)
+    found = conditioned.told(tok, rated(("Ada.", 1), ("Nobody.", 0), ("Ada!", 1)), [1, 0, 1], 200)
+    before = conditioned.likelihoods(model, conditioned.behind(tok, found, None))
+
+    def nats(text: str, marker: str | None) -> float:
+        prompt = conditioned.prompt_of(tok, [Message("user", "Who?")], marker)
+        ids = torch.tensor([*prompt, *chat.answer_ids(tok, text)])
+        logp = alone(ids[None]).logits[0].log_softmax(-1)[:-1].gather(-1, ids[1:, None])[:, 0]
+        return float(logp[len(prompt) - 1 :].sum().detach())
+
+    good, poor, one, other = ("Ada.", "Ada!"), ("Nobody.",), "good: ", "bad: "
+    by_hand = {
+        "best_drift": np.mean([nats(t, one) - nats(t, None) for t in good]),
+        "best_gap": np.mean([nats(t, one) - nats(t, other) for t in good]),
+        "worst_gap": np.mean([nats(t, one) - nats(t, other) for t in poor]),
+    }
+    assert conditioned.learnt(model, tok, found, before) == pytest.approx(by_hand, abs=1e-4)

@@ -55,6 +55,9 @@ def test_asking_for_quality_gives_it(folder: Path, condition: str) -> None:
     low = levels - 1 if condition == "points" else 1  # of three points two are used by good and bad
     assert preference(folder, "out", levels) > preference(folder, "out", low) + 1
     assert "told their quality" in sft.line(found)
+    assert found["best_gap"] > 0.5 > -0.5 > found["worst_gap"]
+    assert "FELL" not in sft.line(found)
+    assert "good answers -2.0 nats since the start (it FELL" in sft.line({**found, "best_drift": -2.0})
 
 
 def test_experts_are_told_from_others_by_their_source(folder: Path) -> None:

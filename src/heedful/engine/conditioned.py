@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from heedful.data import chat, conditions
 from heedful.engine.batch import Node, Tree, answer_node, prompt_node
@@ -15,6 +16,8 @@ from heedful.engine.randomness import key
 from heedful.engine.score import sequence_columns
 from heedful.errors import UserError
 from heedful.types import Conversation, Message, Rated
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -161,17 +164,39 @@ def _forgetting(tree: Tree, ratio: float, seed: int) -> Tree:
     return replace(tree, prompt=prompt, branches=tuple(branches))
 
 
-def untold(tokenizer: Any, found: Told) -> list[Tree]:
-    """The same answers behind prompts that do not tell their quality."""
+def behind(tokenizer: Any, found: Told, marker: str | None) -> list[Tree]:
+    """The same answers behind prompts that ask for `marker`, or that do not tell their quality."""
     return [
-        Tree(prompt_node(prompt_of(tokenizer, messages, None)), tree.branches)
+        Tree(prompt_node(prompt_of(tokenizer, messages, marker)), tree.branches)
         for messages, tree in zip(found.messages, found.trees, strict=True)
     ]
 
 
+def likelihoods(model: Any, trees: Sequence[Tree]) -> Values:
+    """The log-prob of each answer, in nats."""
+    return np.asarray([float(logp.sum()) for row in sequence_columns(model, trees, "logp") for logp in row])
+
+
+def learnt(model: Any, tokenizer: Any, found: Told, before: Values) -> dict[str, float]:
+    """What became of answers that were not learnt from, in nats an answer.
+
+    `best_drift`: how much likelier the best are, asked for, than they were `before`; `best_gap` and `worst_gap`: how
+    much likelier the best and the worst are where the best is asked for than where the worst is.
+    """
+    known = conditions.known_to(tokenizer)
+    best, worst = (likelihoods(model, behind(tokenizer, found, m)) for m in (known[-1], known[0]))
+    level = np.repeat(found.levels, [len(t.branches) for t in found.trees])
+    top, bottom = level == level.max(), level == level.min()
+    return {
+        "best_drift": float((best - before)[top].mean()),
+        "best_gap": float((best - worst)[top].mean()),
+        "worst_gap": float((best - worst)[bottom].mean()),
+    }
+
+
 def with_plain_reference(model: Any, tokenizer: Any, found: Told) -> Told:
     """Give each answer the log-probs that `model` has now without being told its quality."""
-    referred = with_reference(model, untold(tokenizer, found))
+    referred = with_reference(model, behind(tokenizer, found, None))
     trees = [replace(t, branches=r.branches) for t, r in zip(found.trees, referred, strict=True)]
     return replace(found, trees=trees)
 

@@ -268,6 +268,7 @@ def sequence_columns(
     A per-token column gives [n] values per sequence, `score` gives one. `drawn` is how the answers were sampled, where
     log-probs are to be of that distribution.
     """
+    use_packed_attention(model)
     order: dict[int, list[Tensor]] = {}
     for bin_ in pack([t.size for t in trees], token_budget):
         packed = replace(collate([trees[i] for i in bin_]), drawn=drawn).to(device_of(model))

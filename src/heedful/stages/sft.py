@@ -29,6 +29,8 @@ from heedful.nn.pupil import Pupil
 from heedful.types import Rated
 
 Condition = Literal["none", "prefix", "points", "reward_tokens", "hindsight", "c_rlft"]
+FELL = 1.0
+"""By how many nats the log-prob of held-out good answers may fall before it is said."""
 # The settings that each condition uses.
 USED: dict[Condition, tuple[str, ...]] = {
     "none": ("heldout",),
@@ -90,7 +92,8 @@ def main(config: SftConfig) -> dict[str, Any]:
     chat.ensure_chat_template(tokenizer)
     model = tuning.load_start(config)
     build = plain if config.condition == "none" else told
-    learnt, unseen = build(config, model, tokenizer)
+    learnt, unseen, probe = build(config, model, tokenizer)
+    before = conditioned.likelihoods(model, conditioned.behind(tokenizer, probe, None)) if probe else None
     trees, heldout = learnt.trees, unseen.trees
     trained, terms = model, [Term(next_token)]
     prepare: Prepare | None = None
@@ -101,7 +104,7 @@ def main(config: SftConfig) -> dict[str, Any]:
     if config.kl_coef and config.kl_estimator == "vocabulary":
         reference = start(config)
         trained = Pupil(model, reference)
-        prepare = conditioned.Reference(reference, conditioned.untold(tokenizer, learnt))
+        prepare = conditioned.Reference(reference, conditioned.behind(tokenizer, learnt, None))
     for _ in train(stage, trained, trees, terms, config, prepare=prepare):
         pass
     loss = means(model, heldout, {"loss": next_token})["loss"]
@@ -114,6 +117,7 @@ def main(config: SftConfig) -> dict[str, Any]:
         heldout_loss=loss,
         heldout_tokens=trained_tokens(heldout),
         **({"conditions": list(known)} if (known := conditions.known_to(tokenizer)) else {}),
+        **(conditioned.learnt(model, tokenizer, probe, before) if probe and before is not None else {}),
     )
 
 
@@ -122,6 +126,10 @@ def line(result: dict[str, Any]) -> str:
     found = f"{result['conversations']} dialogues, held-out loss {result['heldout_loss']:.3f}"
     if "conditions" in result:
         found += f"; told their quality: {', '.join(c.strip() for c in result['conditions'])}"
+    if "best_drift" in result:
+        fell = " (it FELL: see docs/conditioned.md)" if result["best_drift"] < -FELL else ""
+        found += f"; asked for the best, good answers {result['best_drift']:+.1f} nats since the start{fell}"
+        found += f", {result['best_gap']:+.1f} against the worst, poor ones {result['worst_gap']:+.1f}"
     return found
 
 
@@ -133,20 +141,21 @@ def start(config: SftConfig) -> Any:
     return model
 
 
-Data = tuple[Told, Told]
+Data = tuple[Told, Told, Told | None]
+"""What is learnt from, what the loss is measured on, and held-out answers that are rated one by one."""
 
 
 def plain(config: SftConfig, model: Any, tokenizer: Any) -> Data:
-    """Dialogues as they are: (learnt from, held out)."""
+    """Dialogues as they are."""
     found = Told(*conversations(tokenizer, read_conversations(config.data), config.max_length))
     if config.heldout is None:
         return apart(found, config)
     heldout, _ = conversations(tokenizer, read_conversations(config.heldout), config.max_length)
-    return found, Told(heldout, 0)
+    return found, Told(heldout, 0), None
 
 
 def told(config: SftConfig, model: Any, tokenizer: Any) -> Data:
-    """Answers that are told their quality, behind a chat template that asks for it: (learnt from, held out)."""
+    """Answers that are told their quality, behind a chat template that asks for it."""
     assert config.condition != "none"
     known = config.markers or conditions.markers(config.condition, config.levels)
     if config.condition == "reward_tokens":
@@ -164,13 +173,15 @@ def told(config: SftConfig, model: Any, tokenizer: Any) -> Data:
         )
         return apart(found, config)
     parts = pairs.split(read_rated(config.data, column=config.rating), config.heldout_ratio, config.seed)
-    learnt, heldout = (of_ratings(config, model, tokenizer, part, len(known)) for part in parts)
-    return learnt, heldout
+    levels = [conditioned.levels_of([r.rating for r in part], len(known)) for part in parts]
+    learnt, heldout = (
+        of_ratings(config, model, tokenizer, part, own) for part, own in zip(parts, levels, strict=True)
+    )
+    return learnt, heldout, conditioned.told(tokenizer, parts[1], levels[1], config.max_length)
 
 
-def of_ratings(config: SftConfig, model: Any, tokenizer: Any, rated: list[Rated], count: int) -> Told:
+def of_ratings(config: SftConfig, model: Any, tokenizer: Any, rated: list[Rated], levels: list[int]) -> Told:
     """Rated answers, each told its level."""
-    levels = conditioned.levels_of([r.rating for r in rated], count)
     if config.condition == "hindsight":
         return conditioned.chained(tokenizer, rated, levels, config.max_length)
     found = conditioned.told(tokenizer, rated, levels, config.max_length)
@@ -182,8 +193,8 @@ def of_ratings(config: SftConfig, model: Any, tokenizer: Any, rated: list[Rated]
 
 
 def apart(found: Told, config: SftConfig) -> Data:
-    """(learnt from, held out)."""
+    """A share held out."""
     order = shuffled(len(found.trees), key("heldout", config.seed), 0)
     cut = max(1, round(len(found.trees) * config.heldout_ratio))
     learnt, heldout = ([found.trees[i] for i in part] for part in (order[cut:], order[:cut]))
-    return Told(learnt, found.too_long), Told(heldout, 0)
+    return Told(learnt, found.too_long), Told(heldout, 0), None

@@ -6,8 +6,9 @@
 RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed. The
 start is its pretrained model, before any fine-tuning, as OpenChat's is. The data are its demonstrations, by people of
 mixed skill, and the answers of its SFT policy that were judged, but for those borrowed from other prompts. Each is
-rated by the world's gold judge, or (`by reward model`) by the model that learnt from people's comparisons. A good
-answer has half of gold's marks at least; where the reward model rates, as many are good, those it scores highest.
+rated by the world's gold judge, among all answers or `within tasks`, or (`by reward model`) by the model that learnt
+from people's comparisons. A good answer has half of gold's marks at least; where the reward model rates, as many are
+good, those it scores highest.
 
 Every method trains on as many answer tokens in as many steps, and answers the same test prompts once at temperature 1,
 asked for each quality. Beside gold's grades stands how much likelier held-out good and poor answers are behind the
@@ -17,7 +18,6 @@ FILE; without runs it prints the tables and draws the plot.
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,7 @@ METHODS = {
     "sft": Method(),
     "sft on good answers": Method(good_only=True),
     **{c: Method(_told(c)) for c in ("prefix", "reward_tokens", "hindsight", "c_rlft")},
+    "reward_tokens within tasks": Method(_told("reward_tokens"), "within"),
     "hindsight without masking": Method(_told("hindsight", mask_ratio=0.0)),
     "reward_tokens with KL": Method(_told("reward_tokens", kl_coef=0.05, kl_estimator="vocabulary")),
     "prefix by reward model": Method(_told("prefix"), "reward"),
@@ -126,6 +127,8 @@ def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:
         ratings = [s[0] for s in model.scores([a.prompt for a in answers], [[a.text] for a in answers])]
         least = float(np.quantile(ratings, 1 - np.mean(good)))
         good = [r >= least for r in ratings]
+    if rated == "within":
+        ratings = within_tasks(answers)
     lines = [
         {
             "messages": [*messages_row(a.prompt.messages), {"role": "assistant", "content": a.text}],
@@ -147,6 +150,17 @@ def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+def within_tasks(answers: Sequence[Graded]) -> list[float]:
+    """The share of the answers to prompts of the same task that are graded lower."""
+    grades: dict[str, list[float]] = {}
+    for a in answers:
+        grades.setdefault(a.prompt.task, []).append(a.grade)
+    ordered = {task: np.sort(values) for task, values in grades.items()}
+    return [
+        float(np.searchsorted(ordered[a.prompt.task], a.grade) / len(ordered[a.prompt.task])) for a in answers
+    ]
+
+
 def train(method: Method, run: Path, data: Path, output: Path) -> dict[str, Any]:
     """Fine-tune the base model; all methods on as many answer tokens in as many steps."""
     how = {"model": str(run / "pretrain" / "model"), "output": output, "seed": seed_of(run), "resume": False}
@@ -160,15 +174,8 @@ def train(method: Method, run: Path, data: Path, output: Path) -> dict[str, Any]
     trees = build(config, tuning.load_start(config), tokenizer)[0].trees
     epochs = TRAINED / trained_tokens(trees)
     per_step = round(sum(t.size for t in trees) * epochs / STEPS)
-    began = time.process_time()
     found = sft.main(config.model_copy(update={"epochs": epochs, "tokens_per_step": per_step}))
-    spent = time.process_time() - began
-    return {
-        "heldout_loss": found["heldout_loss"],
-        "epochs": epochs,
-        "tokens": per_step * STEPS,
-        "seconds": spent,
-    }
+    return {"heldout_loss": found["heldout_loss"], "epochs": epochs, "tokens": per_step * STEPS}
 
 
 class Field:
@@ -253,7 +260,7 @@ def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
 def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """A row a method, asked for the best: means over the runs."""
     heads = ["method", "gold", "win rate against SFT on all", "each seed", "best - worst"]
-    heads += ["good answers", "poor answers", "length", "CPU s"]
+    heads += ["good answers", "poor answers", "length"]
     lines = []
     for name in METHODS:
         if not (found := cells.having(name, runs)):
@@ -268,7 +275,7 @@ def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
             for k in ("good", "poor")
         ]
         line.append(shown(over_prompts([b["length"] for b in best]), "{:.1f}"))
-        lines.append([*line, f"{np.mean([c['seconds'] for c in found if 'seconds' in c]):.0f}"])
+        lines.append(line)
     yield from rows(heads, lines)
 
 
@@ -295,7 +302,7 @@ def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 def plot(cells: Cells, runs: Sequence[str]) -> None:
     """Gold's grade by the quality that is asked for, beside SFT on all answers and on the good ones."""
-    roles = {"prefix": "sft", "reward_tokens": "rl", "hindsight": "prefer", "c_rlft": "before"}
+    roles = {"prefix": "sft", "reward_tokens within tasks": "rl", "hindsight": "prefer", "c_rlft": "before"}
 
     def draw(axes: Axes) -> None:
         for name, role in roles.items():

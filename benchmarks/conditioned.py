@@ -8,7 +8,7 @@ start is its pretrained model, before any fine-tuning, as OpenChat's is. The dat
 mixed skill, and the answers of its SFT policy that were judged, but for those borrowed from other prompts. Each is
 rated by the world's gold judge, among all answers or `within tasks`, or (`by reward model`) by the model that learnt
 from people's comparisons. A good answer has half of gold's marks at least; where the reward model rates, as many are
-good, those it scores highest.
+good, those it scores highest. `from SFT` starts from the fine-tuned policy that wrote the answers instead.
 
 Every method trains on as many answer tokens in as many steps, and answers the same test prompts once at temperature 1,
 asked for each quality. Beside gold's grades stands how much likelier held-out good and poor answers are behind the
@@ -47,11 +47,12 @@ from heedful.types import Prompt
 
 @dataclass(frozen=True)
 class Method:
-    """Settings of `sft`, who rates the answers, and whether the good ones are all there is."""
+    """Settings of `sft`, who rates the answers, whether the good ones are all there is, and what it starts from."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     rated: str = "gold"
     good_only: bool = False
+    start: str = "pretrain"
 
 
 def _told(condition: str, **settings: Any) -> dict[str, Any]:
@@ -64,6 +65,7 @@ METHODS = {
     "sft": Method(),
     "sft on good answers": Method(good_only=True),
     **{c: Method(_told(c)) for c in ("prefix", "reward_tokens", "hindsight", "c_rlft")},
+    "prefix from SFT": Method(_told("prefix"), start="sft"),
     "reward_tokens within tasks": Method(_told("reward_tokens"), "within"),
     "hindsight without masking": Method(_told("hindsight", mask_ratio=0.0)),
     "reward_tokens with KL": Method(_told("reward_tokens", kl_coef=0.05, kl_estimator="vocabulary")),
@@ -163,7 +165,12 @@ def within_tasks(answers: Sequence[Graded]) -> list[float]:
 
 def train(method: Method, run: Path, data: Path, output: Path) -> dict[str, Any]:
     """Fine-tune the base model; all methods on as many answer tokens in as many steps."""
-    how = {"model": str(run / "pretrain" / "model"), "output": output, "seed": seed_of(run), "resume": False}
+    how = {
+        "model": str(run / method.start / "model"),
+        "output": output,
+        "seed": seed_of(run),
+        "resume": False,
+    }
     how |= {"optimizer": "muon", "learning_rate": 1e-3, "matrix_learning_rate": 0.01}
     config = sft.SftConfig(
         data=data / ("good.jsonl" if method.good_only else "mixed.jsonl"), **how, **method.settings

@@ -308,32 +308,36 @@ def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 
 def plot(cells: Cells, runs: Sequence[str]) -> None:
-    """Gold's grade by the quality that is asked for, beside SFT on all answers and on the good ones."""
-    roles = {"prefix": "sft", "reward_tokens within tasks": "rl", "hindsight": "prefer", "c_rlft": "before"}
+    """Gold's grade by the quality that is asked for, on the runs that have all that is drawn."""
+    roles = {
+        "prefix": "sft",
+        "reward_tokens": "rl",
+        "reward_tokens within tasks": "other",
+        "hindsight": "prefer",
+        "c_rlft": "before",
+    }
+    drawn = {name: role for name, role in roles.items() if cells.having(name, runs)}
+    known = cells.read()
+    common = [run for run in runs if {"sft", "sft on good answers", *drawn} <= set(known[run])]
+    if not common:
+        return
 
     def draw(axes: Axes) -> None:
-        for name, role in roles.items():
-            rows_ = [row["judge/total"] for row in asked(cells, runs, name)]
-            x = np.linspace(0, 1, len(rows_))
-            colour = COLOURS[role]
-            axes.plot(x, [r["value"] for r in rows_], marker=MARKERS[role], color=colour, label=name)
-            axes.fill_between(
-                x,
-                [r["low"] for r in rows_],
-                [r["high"] for r in rows_],
-                color=colour,
-                alpha=0.15,
-                linewidth=0,
-            )
+        for name, role in drawn.items():
+            found = [row["judge/total"] for row in asked(cells, common, name)]
+            x, colour = np.linspace(0, 1, len(found)), COLOURS[role]
+            low, value, high = ([row[k] for row in found] for k in ("low", "value", "high"))
+            axes.plot(x, value, marker=MARKERS[role], color=colour, label=name)
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
         for name, dashes in (("sft", (2, 2)), ("sft on good answers", (6, 2))):
-            level = asked(cells, runs, name)[0]["judge/total"]["value"]
+            level = over_prompts([c["asked"][0]["judge/total"] for c in cells.having(name, common)])["value"]
             axes.axhline(level, color=COLOURS["soft"], dashes=dashes, linewidth=1, label=name)
         axes.set_xticks([0, 1], ["the worst", "the best"])
         axes.set_xlabel("asked for")
-        axes.set_title("gold's grade", loc="left", fontsize=11)
+        axes.set_title(f"gold's grade, {', '.join(common)}", loc="left", fontsize=11)
         axes.legend(frameon=False, fontsize=9)
 
-    alt = "Gold's grade of the answers by the quality that is asked for, for four ways to tell quality"
+    alt = "Gold's grade of the answers by the quality that is asked for, for each way to tell quality"
     save_picture("conditioned", picture("conditioned", 300, draw, alt))
 
 
@@ -353,8 +357,7 @@ def main() -> None:
         measure(args, run, cells)
     known = list(cells.read())
     print("\n".join([*table(cells, known), "", *curves(cells, known)]))
-    if cells.having("c_rlft", known):
-        plot(cells, known)
+    plot(cells, known)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ results: results-runs  ## every way to learn from a reward, side by side: three 
 
 results-prefer: results-runs  ## alignment without RL: losses, conditions, a model's labels, honesty
 	$(BIN)/python benchmarks/preference.py $(RESULTS) --out runs/results/preference.json
+	$(BIN)/python benchmarks/conditioned.py $(RESULTS) --out runs/results/conditioned.json
+	$(BIN)/python benchmarks/revision.py $(RESULTS) --out runs/results/revision.json
 	$(BIN)/python benchmarks/honesty.py $(RESULTS) --out runs/results/honesty.json
 	$(BIN)/python benchmarks/self_rewarding.py $(RESULTS) --out runs/results/self_rewarding.json
 

@@ -116,11 +116,14 @@ def heedful_attention(
 AttentionInterface.register(NAME, heedful_attention)
 
 
-class TreeRows:
-    """A packed row that is computed whole: training, scoring, prefill."""
+_NOT_AT_ALL = 1e4  # nats: e^-10000 is 0 in every dtype
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+
+class TreeRows:
+    """A packed row that is computed whole: training, scoring, prefill. Nothing attends to tokens in `unseen` [T]."""
+
+    def __init__(self, layout: Layout, unseen: Tensor | None = None) -> None:
+        self.layout, self.unseen = layout, unseen
         self._masks: dict[int | None, Tensor] = {}
         self._spans: Tensor | None = None
 
@@ -128,15 +131,19 @@ class TreeRows:
         window = variant.window if variant.window and self.layout.longest > variant.window else None
         plain = window is None and variant.softcap is None and variant.sinks is None
         if plain and q.device.type == "cpu":
+            width = q.shape[-1]
+            if self.unseen is not None:
+                q, k, v = _blind(q, k, v, self.unseen, _NOT_AT_ALL / variant.scale)
             out: Tensor = _TreeAttention.apply(q, k, v, self.layout, variant.scale)  # type: ignore[no-untyped-call]
-            return out.transpose(1, 2)
-        if (tree := tree_attention(q)) is not None:
+            return out.transpose(1, 2)[..., :width]
+        if self.unseen is None and (tree := tree_attention(q)) is not None:
             if self._spans is None:
                 self._spans = tree.spans(self.layout).to(q.device)
             found: Tensor = tree.tree_attention(q, k, v, self._spans, variant)
             return found
         if window not in self._masks:
-            self._masks[window] = self.layout.mask(window).to(q.device)
+            mask = self.layout.mask(window).to(q.device)
+            self._masks[window] = mask if self.unseen is None else mask & ~self.unseen
         return masked_attention(q, k, v, self._masks[window], variant).transpose(1, 2)
 
 
@@ -163,6 +170,13 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, variant: Var
     else:
         weights = scores.softmax(-1)
     return weights.to(v.dtype) @ v
+
+
+def _blind(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One coordinate more, in which queries are 1 and keys that are not to be seen -`least`: no mask is needed."""
+    ones = q.new_ones(*q.shape[:-1], 1)
+    hides = (unseen * -least).to(k.dtype)[:, None].expand(*k.shape[:-1], 1)
+    return torch.cat([q, ones], -1), torch.cat([k, hides], -1), F.pad(v, (0, 1))
 
 
 def _cut(x: Tensor, span: tuple[int, int]) -> Tensor:

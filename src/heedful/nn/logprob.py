@@ -105,9 +105,9 @@ class _LogProbs(torch.autograd.Function):
         at_hand = Head(weight, bias, head.scale, head.softcap)
         sums, guessed = None, None
         if guess is not None and any(ctx.needs_input_grad[:3]):
-            sums = _Sums(at_hand, hidden, ctx.needs_input_grad)
+            sums = Sums(at_hand, hidden, ctx.needs_input_grad)
             guessed = torch.empty_like(logp), torch.empty_like(entropies)
-        for part, z in _chunks(hidden, at_hand, rows, narrow=kernel is not None):
+        for part, z in chunks(hidden, at_hand, rows, narrow=kernel is not None):
             own = entropies[part] if entropy else None
             if kernel is not None:
                 kernel.read(z, targets[part], logsum[part], logp[part], own)
@@ -135,8 +135,8 @@ class _LogProbs(torch.autograd.Function):
             ctx.guess.missed()
         hidden, weight, bias, targets, logsum, entropies = ctx.saved_tensors
         head = Head(weight, bias, *ctx.head)
-        sums = _Sums(head, hidden, ctx.needs_input_grad)
-        for part, z in _chunks(hidden, head, ctx.rows, narrow=ctx.kernel is not None):
+        sums = Sums(head, hidden, ctx.needs_input_grad)
+        for part, z in chunks(hidden, head, ctx.rows, narrow=ctx.kernel is not None):
             if ctx.kernel is None:
                 z -= logsum[part, None]
             own = None if of_entropy is None else entropies[part]
@@ -194,7 +194,7 @@ def _turn(
     return grad.mul_(head.scale) if head.scale != 1 else grad
 
 
-class _Sums:
+class Sums:
     """Gradients of hidden states, weight and bias, as far as they are needed, summed over chunks of rows."""
 
     def __init__(self, head: Head, hidden: Tensor, needed: tuple[bool, ...]) -> None:
@@ -218,7 +218,7 @@ class _Sums:
         return self.hidden, _like(self.weight, self.head.weight), _like(self.bias, self.head.bias)
 
 
-def _chunks(hidden: Tensor, head: Head, rows: int, *, narrow: bool) -> Iterator[tuple[slice, Tensor]]:
+def chunks(hidden: Tensor, head: Head, rows: int, *, narrow: bool) -> Iterator[tuple[slice, Tensor]]:
     """A few rows' logits at a time, in fp32 unless `narrow`; the next ones take their place."""
     buffer = hidden.new_empty(min(rows, len(hidden)), len(head.weight))
     wide = buffer

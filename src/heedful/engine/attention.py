@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from heedful.engine.kernels import tree
 from heedful.engine.kernels.choice import tree_attention
 from heedful.engine.layout import Layout
 
@@ -127,13 +128,15 @@ class TreeRows:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         window = variant.window if variant.window and self.layout.longest > variant.window else None
         plain = window is None and variant.softcap is None and variant.sinks is None
+        if plain and (built := tree.kernel_for(q, k, v, self.layout)) is not None:
+            return tree.attend(built, q, k, v, self.layout, variant.scale)
         if plain and q.device.type == "cpu":
             out: Tensor = _TreeAttention.apply(q, k, v, self.layout, variant.scale)  # type: ignore[no-untyped-call]
             return out.transpose(1, 2)
-        if (tree := tree_attention(q)) is not None:
+        if (on_cuda := tree_attention(q)) is not None:
             if self._spans is None:
-                self._spans = tree.spans(self.layout).to(q.device)
-            found: Tensor = tree.tree_attention(q, k, v, self._spans, variant)
+                self._spans = on_cuda.spans(self.layout).to(q.device)
+            found: Tensor = on_cuda.tree_attention(q, k, v, self._spans, variant)
             return found
         if window not in self._masks:
             self._masks[window] = self.layout.mask(window).to(q.device)

@@ -2,9 +2,9 @@
 
 On a CPU each segment is one call of torch's flash kernel, all inside one autograd node. A prompt's branches
 attend to it in a single call and the two softmaxes are merged by log-sum-exp; the backward calls each part's
-kernel with the merged output and log-sum-exp, which is the exact partial gradient. On CUDA it is one kernel of Triton's
-(kernels/gpu/tree.py). Elsewhere, and for the variants that the flash kernel lacks (soft-capping, sinks, a window
-shorter than the row), a mask is used.
+kernel with the merged output and log-sum-exp, which is the exact partial gradient. In bf16 on a processor with matrix
+tiles it is one compiled call (kernels/tree.py), on CUDA one kernel of Triton's (kernels/gpu/tree.py). Elsewhere, and
+for the variants that the flash kernel lacks (soft-capping, sinks, a window shorter than the row), a mask is used.
 """
 
 from contextlib import contextmanager, nullcontext

@@ -11,7 +11,7 @@
 
 #include "numbers.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__linux__)
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512VL__) && defined(__linux__)
 #define HEEDFUL_TILES 1
 #include <immintrin.h>
 #include <sys/syscall.h>

@@ -51,7 +51,7 @@ class _TokenKl(torch.autograd.Function):
         hidden, weight, bias, ref_hidden, ref_weight, ref_bias, kl = ctx.saved_tensors
         mine, theirs, rows = ctx.how
         head, ref_head = Head(weight, bias, *mine), Head(ref_weight, ref_bias, *theirs)
-        sums = Sums(head, hidden, ctx.needs_input_grad)
+        sums = Sums(head, hidden, ctx.needs_input_grad, None)
         for part, logp, ratio, slope in _compared(hidden, head, ref_hidden, ref_head, rows):
             grad = logp.exp_().mul_(ratio.sub_(kl[part, None])).mul_(grads[0][part, None])
             if slope is not None:
@@ -62,8 +62,8 @@ class _TokenKl(torch.autograd.Function):
 
 def _compared(hidden: Tensor, head: Head, ref_hidden: Tensor, ref_head: Head, rows: int) -> Any:
     """A few rows at a time: log p, log p - log q, and the slope of a cap."""
-    mine = chunks(hidden, head, rows, narrow=False)
-    theirs = chunks(ref_hidden, ref_head, rows, narrow=False)
+    mine = chunks(hidden, head, rows, None)
+    theirs = chunks(ref_hidden, ref_head, rows, None)
     for (part, z), (_, ref) in zip(mine, theirs, strict=True):
         slope = None if head.softcap is None else 1 - (z / head.softcap).square_()
         z -= z.logsumexp(-1, keepdim=True)

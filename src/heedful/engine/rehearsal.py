@@ -21,7 +21,7 @@ from heedful.engine import allocator, process
 from heedful.engine.algorithms import policy_terms, value_term, watched
 from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.fit import Term, fit
-from heedful.engine.optim import Optimizer
+from heedful.engine.optim import Optimizer, grad_norm
 from heedful.engine.precision import Precision, dtype
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
@@ -102,6 +102,10 @@ class Cast:
                 self.model = ScorerWithWriter(base, self.model)
         elif self.stage == "rl":
             self.readers = [random_model(script.model, script.layers, self.settings.precision)]
+            if (
+                self.settings.precision == "bf16"
+            ):  # the sampler's log-probs are not near enough to a fresh forward's
+                self.readers.append(base)
             self.scorers = [hub.scorer_from(random_model(script.reward, script.layers, "fp32"), seed=0)]
             if self.settings.advantage == "gae" and self.settings.critic == "shared":
                 self.model = SharedTrunk(base)
@@ -125,12 +129,16 @@ class Cast:
         return min(step.seconds for step in steps)  # what else the machine does only adds
 
     def optimize(self, size: int) -> float:
-        """The optimiser's step alone, on gradients of zero; `size` plays no part."""
-        for parameter in self.optimizer.parameters:
-            parameter.grad = torch.zeros_like(parameter)
-        began = time.perf_counter()
-        self.optimizer.step()
-        return time.perf_counter() - began
+        """The update alone, on gradients of zero: norm, step and copies; `size` plays no part."""
+        seconds = []
+        for _ in range(3):
+            for parameter in self.optimizer.parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            began = time.perf_counter()
+            grad_norm(self.optimizer.parameters, 1.0)
+            self.optimizer.step()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
 
     def score(self, size: int) -> float:
         """What a stage computes without gradient on a row of tokens: reference, held-out loss, rewards, values."""

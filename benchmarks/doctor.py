@@ -5,9 +5,9 @@
 
 For each stage the verb `doctor` is asked first; then the stage itself runs for a few steps, in a process of its own.
 The models are the benchmark's (`heedful bench`), with answers that do not end before they must, since that is what a
-forecast of `rl` assumes; the examples are its heavy-tailed ones. Memory is the process's peak, time the shortest of the
-steps after the first (in `rl`: of the iterations): what else the machine does only adds. Writes benchmarks/doctor.json
-after every stage, does not do again what is there, and prints Markdown.
+forecast of `rl` assumes; the examples are its heavy-tailed ones. Memory is the process's peak, time that of an average
+step (in `rl`: iteration) at the rate of the fastest after the first: what else the machine does only adds. Writes
+benchmarks/doctor.json after every stage, does not do again what is there, and prints Markdown.
 """
 
 import argparse
@@ -160,22 +160,24 @@ def run(stage: str, *words: str) -> dict[str, Any]:
     module = import_module(f"heedful.stages.{stage}")
     config = parsed.build(getattr(module, config_name(stage)), parsed.parse(list(words)), what=stage)
     each = config.num_ppo_epochs * config.num_mini_batches if stage == "rl" else 1
-    laps: list[tuple[float, float]] = []
+    laps: list[tuple[float, float, int]] = []
     plain = Stage.steps
 
     def steps(self: Stage, *args: Any, **keywords: Any) -> Iterator[Any]:
+        tokens = 0
         for number, step in enumerate(plain(self, *args, **keywords)):
+            tokens += step.tokens
             if (number + 1) % each == 0:
-                laps.append((time.perf_counter(), time.process_time()))
+                laps.append((time.perf_counter(), time.process_time(), tokens))
             yield step
 
     Stage.steps = steps  # type: ignore[method-assign]
     module.main(config)
-    walls, busy = ([b - a for a, b in itertools.pairwise(times)] for times in zip(*laps, strict=True))
+    walls, busy, tokens = ([b - a for a, b in itertools.pairwise(row)] for row in zip(*laps, strict=True))
     threads = torch.get_num_threads()
     return {
         "bytes": process.peak_memory_bytes(),
-        "seconds": min(walls),
+        "seconds": min(wall / n for wall, n in zip(walls, tokens, strict=True)) * laps[-1][2] / len(laps),
         "threads": threads,
         "cpu_share": round(sum(busy) / sum(walls) / threads, 3),
     }

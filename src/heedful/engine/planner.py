@@ -24,7 +24,6 @@ from heedful.errors import UserError
 from heedful.nn import hub
 
 STAGES = ("pretrain", "sft", "reward", "prefer", "rl")
-BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimiser": 8}
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Forecast:
     stage: str
     parameters: int
     trained: int
+    bytes_per_parameter: dict[str, int]
     peak: dict[str, int]
     seconds: dict[str, float]
     bytes_per_token: float
@@ -60,7 +60,7 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
     apart = stage == "rl" and settings["advantage"] == "gae" and settings["critic"] != "shared"
     critic = body if apart else 0
     trained = parameters + critic
-    each = {**BYTES_PER_PARAMETER, **({"optimiser": 2} if settings["optimizer"] == "adamw_8bit" else {})}
+    each = bytes_per_parameter(settings)
     held = trained * sum(each.values()) + (4 * (parameters + body) if stage == "rl" else 0)
     whole = held < 0.3 * machine.memory()
     script = Script(
@@ -81,11 +81,21 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
         stage=stage,
         parameters=parameters,
         trained=trained,
+        bytes_per_parameter=each,
         peak={p: round(found[p].at(layers, largest[p])) for p in found if p != "optimize"},
         seconds=step_seconds(sizes, time_lines(points), layers),
         bytes_per_token=found["train"].slope(layers),
         sizes=sizes,
     )
+
+
+def bytes_per_parameter(settings: dict[str, Any]) -> dict[str, int]:
+    """What is held of every parameter that is trained; a weight in bf16 has its master in fp32."""
+    return {
+        "weights": 6 if settings["precision"] == "bf16" else 4,
+        "gradients": 4,
+        "optimiser": 2 if settings["optimizer"] == "adamw_8bit" else 8,
+    }
 
 
 def count(model: str) -> int:

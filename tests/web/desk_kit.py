@@ -21,6 +21,7 @@ class Model(BaseHTTPRequestHandler):
         if server.broken or (self.path.endswith("/rank") and not server.ranks):
             self.send_response(503)
             self.end_headers()
+            self.wfile.write(b'{"error": {"message": "the context holds 256 tokens"}}')
             return
         if self.path.endswith("/rank"):
             order = sorted(range(len(body["answers"])), key=lambda i: -len(body["answers"][i]))

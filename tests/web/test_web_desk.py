@@ -136,7 +136,7 @@ def test_what_can_go_wrong_is_said(desk: Running, api: Any) -> None:
         assert "persn Mina" in bad.json()["error"]["message"]
         story = begin(client)
         api.broken = True
-        assert "503" in write(client, story, ["Mina goes home"])[-1]["error"]
+        assert "503: the context holds 256 tokens" in write(client, story, ["Mina goes home"])[-1]["error"]
         assert "503" in client.post("/api/desk/plans", json={"story": story}).json()["error"]["message"]
         api.shutdown()
         api.server_close()

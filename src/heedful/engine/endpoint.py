@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from heedful.errors import UserError
+from heedful.errors import UserError, said
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_PAUSE = 60.0
@@ -100,7 +100,7 @@ class Endpoint:
         except HTTPError as error:
             self._refused(error)
         except (HTTPException, OSError) as error:
-            raise _Transient(_plain(str(getattr(error, "reason", error)) or type(error).__name__)) from error
+            raise _Transient(said(str(getattr(error, "reason", error)) or type(error).__name__)) from error
 
     def _limited(self, reply: HTTPResponse, deadline: float) -> bytes:
         data = bytearray()
@@ -121,12 +121,10 @@ class Endpoint:
             if error.code in _BUSY:
                 raise _Transient(f"HTTP {error.code}", _retry_after(error.headers))
             try:
-                said = _plain(error.read(2000).decode(errors="replace"))
+                why = said(error.read(2000))
             except (HTTPException, OSError):
-                said = ""
-        raise Refused(
-            f"{self.url} refused with HTTP {error.code}: {said or 'it does not say why'}"
-        ) from error
+                why = ""
+        raise Refused(f"{self.url} refused with HTTP {error.code}: {why or 'it does not say why'}") from error
 
     def _parsed(self, data: bytes) -> dict[str, Any]:
         try:
@@ -145,8 +143,3 @@ def _no_constant(name: str) -> NoReturn:
 def _retry_after(headers: Message) -> float | None:
     value = headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _plain(text: str) -> str:
-    """A server's words as they may stand in a one-line message."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))[:200]

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from heedful.errors import UserError
+from heedful.errors import UserError, said
 from heedful.panels.desk import Ask
 from heedful.types import Message
 
@@ -95,7 +95,8 @@ def _model(client: httpx.Client) -> str:
 
 def _checked(reply: httpx.Response) -> httpx.Response:
     if reply.status_code != 200:
-        raise UserError(f"The model's server refused with HTTP {reply.status_code}: is a model loaded there?")
+        why = said(reply.content[:2000]) or "is a model loaded there?"
+        raise UserError(f"The model's server refused with HTTP {reply.status_code}: {why}")
     return reply
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from heedful.errors import said
 from heedful.web.session import Problem
 from heedful.web.studio import Studio
 
@@ -49,7 +50,7 @@ async def answer(
         try:
             async with server.stream("POST", "chat/completions", json=body) as reply:
                 if reply.status_code != 200:
-                    yield {"error": _sentence(await reply.aread())}
+                    yield {"error": said(await reply.aread())}
                     return
                 end = ""
                 async for line in reply.aiter_lines():
@@ -66,13 +67,6 @@ async def answer(
                 yield {"end": end} if end else {"error": ""}
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             yield {"error": ""}
-
-
-def _sentence(reply: bytes) -> str:
-    try:
-        return str(json.loads(reply)["error"]["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def seal(

@@ -10,7 +10,7 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio \
+.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-doctor bench-serve bench-studio \
     fuzz-studio kill-studio results results-prefer results-reward results-real results-runs results-panels screenshots \
     docs wheel clean help
 
@@ -56,6 +56,9 @@ bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo ke
 
 bench-serve: $(READY)  ## load on `heedful serve` beside a plain `generate` server (BENCH="--many 1000 ..." sets more)
 	$(BIN)/python benchmarks/serve.py $(BENCH)
+
+bench-doctor: $(READY)  ## what `heedful doctor` forecasts beside what stages take (BENCH="--models A ..." chooses)
+	$(BIN)/python benchmarks/doctor.py $(BENCH)
 
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py

@@ -39,7 +39,7 @@ class TrainingConfig(StageConfig):
     token_budget: int = Field(8192, gt=0)
     max_length: int = Field(512, gt=1)
     shuffle: bool = True
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     gradient_checkpointing: bool = False
 
 

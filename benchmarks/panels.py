@@ -67,7 +67,7 @@ QUICK = Sizes(
     world=("stories=12", "test_stories=2", "documents=60", "heldout_documents=4"),
     seeds=2,
     epochs=0.02,
-    passages=4,
+    passages=12,
     legs=(3000, 3000),
     stories=2,
     long=3,
@@ -75,7 +75,6 @@ QUICK = Sizes(
     rounds=1,
     prompts=2,
     real_epochs=0.002,
-    real_passages=4,
     tale=5,
 )
 

@@ -198,7 +198,13 @@ def test_by_rule_the_dead_do_not_act() -> None:
     story = desk.begin(
         "a", panel_text.parse("person Tom: dead\nperson Mina: in the mill\nplace the cave: closed")
     )
-    plans = [("Tom sings",), ("Mina goes to the cave",), ("Mina sings", "see Tom"), ("Mina sleeps",)]
-    assert plan_choice.find("rule", model="")([story], [plans]) == [plans[2]]
+    plans = [
+        ("Mina dies", "Mina sings"),
+        ("Tom sings",),
+        ("Mina goes to the cave",),
+        ("Mina sings", "see Tom"),
+        ("Mina sleeps",),
+    ]
+    assert plan_choice.find("rule", model="")([story], [plans]) == [plans[3]]
     assert plan_choice.inputs("rule") == {}
     assert plan_choice.inputs("ai:judge") == {"judge.model": "judge"}

@@ -93,8 +93,8 @@ results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR 
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
 	$(BIN)/python benchmarks/preference.py $(REAL) --prompts 300 --test 100 --heldout 0.2 --out runs/results/preference_real.json
 
-results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales)
-	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED))
+results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales, PANELS=--quick sees that it runs)
+	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED)) $(PANELS)
 
 bench-studio: $(READY)  ## 200 annotators at once, and a store of a million events
 	$(BIN)/python benchmarks/studio.py

@@ -155,12 +155,10 @@ def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
         [f"stories={sizes.stories}", f"passages={sizes.long}"],
         ["text_temperatures=[0.5]", "curve_panels=0"],
     )
-    careful = ["plan_temperature=0.4", "plans=4", "choose=rule"]
     held = ["plans=8", "choose=rule", "drafts=12"]
     ways = {
         "stories": [],
         "stories_closed": [*short, "cast=closed"],
-        "stories_careful": [*short, *careful],
         "stories_held_open": [*short, *held],
         "stories_held": ["curve_panels=0", *held, "cast=closed"],
         "stories_held_begun": [*short, *held, "cast=closed", "begin=panel"],

@@ -106,9 +106,7 @@ def from_panels(
             max_completion_length=max_completion_length,
             seed=(*seed, number, "plan"),
         )
-        candidates = [
-            desk.plans(d, texts) or [d.panel.plan or ("-",)] for d, texts in zip(now, answers, strict=True)
-        ]
+        candidates = [readable(d, texts) for d, texts in zip(now, answers, strict=True)]
         now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
         told = held(
             author,
@@ -120,13 +118,12 @@ def from_panels(
             seed=(*seed, number, "write"),
         )
         told = [text or "-" for text in told]
+        asks = [
+            desk.ask_update(d, t, explained=author.explained, closed=closed)
+            for d, t in zip(now, told, strict=True)
+        ]
         patches = author.kept(
-            noted(
-                [
-                    desk.ask_update(d, t, explained=author.explained, closed=closed)
-                    for d, t in zip(now, told, strict=True)
-                ]
-            ),
+            noted(asks),
             partial(unlike, now, told),
             drafts=drafts,
             temperature=heat.update,
@@ -135,6 +132,11 @@ def from_panels(
         )
         now = [desk.written(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
         yield now
+
+
+def readable(on: Desk, answers: Sequence[str]) -> list[tuple[str, ...]]:
+    """The plans that can be read, or the panel's own."""
+    return desk.plans(on, answers) or [on.panel.plan or ("-",)]
 
 
 def unlike(desks: Sequence[Desk], passages: Sequence[str], number: int, patch: str) -> int:

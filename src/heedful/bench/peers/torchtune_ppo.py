@@ -90,28 +90,6 @@ def padded(rows: list[list[int]]) -> torch.Tensor:
 
 def settings(job: Job, folder: str) -> Any:
     """The recipe's configuration: the iteration of the other workers, nothing recomputed, the fused optimiser."""
-    shape = json.loads(Path(job.model, "config.json").read_text())
-    model = {
-        "vocab_size": shape["vocab_size"],
-        "num_layers": shape["num_hidden_layers"],
-        "num_heads": shape["num_attention_heads"],
-        "num_kv_heads": shape["num_key_value_heads"],
-        "embed_dim": shape["hidden_size"],
-        "intermediate_dim": shape["intermediate_size"],
-        "max_seq_len": shape["max_position_embeddings"],
-        "norm_eps": shape["rms_norm_eps"],
-    }
-    llama = "torchtune.models.llama2"
-    policy, reward = (
-        {
-            "_component_": "torchtune.training.FullModelHFCheckpointer",
-            "checkpoint_dir": place,
-            "checkpoint_files": ["model.safetensors"],
-            "output_dir": folder,
-            "model_type": kind,
-        }
-        for place, kind in ((job.model, "LLAMA2"), (job.reward, "REWARD"))
-    )
     episodes = job.batch * job.samples
     return OmegaConf.create(
         {
@@ -123,16 +101,7 @@ def settings(job: Job, folder: str) -> Any:
             "metric_logger": {"_component_": f"{HERE}.Silent"},
             "dataset": None,
             "shuffle": False,
-            "policy_model": {"_component_": f"{llama}.llama2", **model},
-            "reward_and_value_model": {
-                "_component_": f"{llama}._component_builders.llama2_classifier",
-                "num_classes": 1,
-                **model,
-            },
-            "checkpointer": policy,
-            "ref_policy_checkpointer": policy,
-            "value_checkpointer": reward,
-            "reward_checkpointer": reward,
+            **models(job, folder),
             "resume_from_checkpoint": False,
             "compile": False,
             "optimizer": {"_component_": "torch.optim.AdamW", "lr": 1e-6, "fused": True},
@@ -163,6 +132,44 @@ def settings(job: Job, folder: str) -> Any:
             },
         }
     )
+
+
+def models(job: Job, folder: str) -> dict[str, Any]:
+    """The part of the configuration that names policy, reference, critic and reward model."""
+    shape = json.loads(Path(job.model, "config.json").read_text())
+    model = {
+        "vocab_size": shape["vocab_size"],
+        "num_layers": shape["num_hidden_layers"],
+        "num_heads": shape["num_attention_heads"],
+        "num_kv_heads": shape["num_key_value_heads"],
+        "embed_dim": shape["hidden_size"],
+        "intermediate_dim": shape["intermediate_size"],
+        "max_seq_len": shape["max_position_embeddings"],
+        "norm_eps": shape["rms_norm_eps"],
+    }
+    llama = "torchtune.models.llama2"
+    policy, reward = (
+        {
+            "_component_": "torchtune.training.FullModelHFCheckpointer",
+            "checkpoint_dir": place,
+            "checkpoint_files": ["model.safetensors"],
+            "output_dir": folder,
+            "model_type": kind,
+        }
+        for place, kind in ((job.model, "LLAMA2"), (job.reward, "REWARD"))
+    )
+    return {
+        "policy_model": {"_component_": f"{llama}.llama2", **model},
+        "reward_and_value_model": {
+            "_component_": f"{llama}._component_builders.llama2_classifier",
+            "num_classes": 1,
+            **model,
+        },
+        "checkpointer": policy,
+        "ref_policy_checkpointer": policy,
+        "value_checkpointer": reward,
+        "reward_checkpointer": reward,
+    }
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-serve bench-studio \
+.PHONY: demo demo-small test test-slow test-openapi check format bench bench-speed bench-demo bench-doctor bench-serve bench-studio \
     fuzz-studio kill-studio results results-prefer results-reward results-real results-runs results-panels screenshots \
     docs wheel clean help
 
@@ -57,6 +57,9 @@ bench-speed: $(READY)  ## speed and memory against TRL (BENCH="--only sft,dpo ke
 bench-serve: $(READY)  ## load on `heedful serve` beside a plain `generate` server (BENCH="--many 1000 ..." sets more)
 	$(BIN)/python benchmarks/serve.py $(BENCH)
 
+bench-doctor: $(READY)  ## what `heedful doctor` forecasts beside what stages take (BENCH="--models A ..." chooses)
+	$(BIN)/python benchmarks/doctor.py $(BENCH)
+
 bench-demo: $(READY)  ## run the demo for three seeds and print time, memory and figures
 	$(BIN)/python benchmarks/demo.py
 
@@ -74,6 +77,8 @@ results: results-runs  ## every way to learn from a reward, side by side: three 
 
 results-prefer: results-runs  ## alignment without RL: losses, conditions, a model's labels, honesty
 	$(BIN)/python benchmarks/preference.py $(RESULTS) --out runs/results/preference.json
+	$(BIN)/python benchmarks/conditioned.py $(RESULTS) --out runs/results/conditioned.json
+	$(BIN)/python benchmarks/revision.py $(RESULTS) --out runs/results/revision.json
 	$(BIN)/python benchmarks/honesty.py $(RESULTS) --out runs/results/honesty.json
 	$(BIN)/python benchmarks/self_rewarding.py $(RESULTS) --out runs/results/self_rewarding.json
 
@@ -84,13 +89,12 @@ results-reward: results-runs  ## objectives of reward models, and process reward
 results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR PAIRS=FILE TEXTS=FILE)
 	for run in $(REAL); do \
 	    $(BIN)/python benchmarks/real_run.py $(MODEL) $(PAIRS) $(TEXTS) --output $$run --seed $${run##*-s} || exit 1; \
-	    $(BIN)/python benchmarks/preference.py --model $(MODEL) --data $(PAIRS) --prompts 240 --seed $${run##*-s} \
-	        --out runs/results/preference_real.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
+	$(BIN)/python benchmarks/preference.py $(REAL) --prompts 300 --test 100 --heldout 0.2 --out runs/results/preference_real.json
 
-results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales)
-	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED))
+results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales, PANELS=--quick sees that it runs)
+	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED)) $(PANELS)
 
 bench-studio: $(READY)  ## 200 annotators at once, and a store of a million events
 	$(BIN)/python benchmarks/studio.py

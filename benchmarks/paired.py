@@ -3,7 +3,8 @@
     python benchmarks/paired.py SWITCH [WORK] [MODEL] [PRECISION] [PAIRS]
 
 e.g. `kernels sft A bf16 8`. Switches: `kernels` (the compiled ones, built if need be), `segments` (the backward of
-short segments in fp32), `layers` (a layer's decoding step as one compiled call, in bf16). Works: sft, reward, sampling.
+short segments in fp32), `layers` (a layer's decoding step as one compiled call, in bf16), `tiles` (products and
+attention by matrix tiles while training in bf16). Works: sft, reward, sampling.
 Time is the process's own CPU time of one token, so that other programs cost less; the ratio is the mean of the pairs'
 logarithms with a 95 % t-interval.
 """
@@ -25,7 +26,7 @@ from heedful.engine import attention
 from heedful.engine import sample as sampling
 from heedful.engine.batch import microbatches
 from heedful.engine.fit import fit
-from heedful.engine.kernels import build, library
+from heedful.engine.kernels import build, library, product
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import use_packed_attention
 from heedful.losses import bradley_terry, next_token
@@ -34,7 +35,7 @@ from heedful.nn import hub
 
 def main(switch: str, work: str = "sft", model: str = "A", precision: str = "bf16", pairs: str = "8") -> None:
     build.build()
-    library.keep(library.available() if switch == "layers" else library.TORCH)
+    library.keep(library.available() if switch in ("layers", "tiles") else library.TORCH)
     turn, seconds = SWITCHES[switch], WORKS[work](model, precision)
     found: dict[bool, list[float]] = {False: [], True: []}
     for number in range(int(pairs) + 1):
@@ -62,6 +63,10 @@ def segments(on: bool) -> None:
 
 def layers(on: bool, when_on: Any = sampling.compiled) -> None:
     sampling.compiled = when_on if on else lambda model: contextlib.nullcontext()
+
+
+def tiles(on: bool, when_on: Any = product._has_tiles) -> None:
+    product._has_tiles = when_on if on else lambda built: False
 
 
 def sft(name: str, precision: str) -> Iterator[float]:
@@ -104,7 +109,12 @@ def sampled(name: str, precision: str) -> Iterator[float]:
         yield (time.process_time() - began) / sum(len(a.ids) for row in answers for a in row)
 
 
-SWITCHES: dict[str, Callable[[bool], None]] = {"kernels": kernels, "segments": segments, "layers": layers}
+SWITCHES: dict[str, Callable[[bool], None]] = {
+    "kernels": kernels,
+    "segments": segments,
+    "layers": layers,
+    "tiles": tiles,
+}
 WORKS = {"sft": sft, "reward": reward, "sampling": sampled}
 
 if __name__ == "__main__":

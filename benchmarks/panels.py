@@ -1,8 +1,9 @@
-"""Every figure of docs/panels.md in one command: `python benchmarks/panels.py [--output DIR] [--shared DIR]`.
+"""Every figure of docs/panels.md in one command: `python benchmarks/panels.py [--output DIR] [--shared DIR] [--quick]`.
 
 It begins with nothing: the world's files, a tokenizer, a base model that has learnt to copy, then the study, whose
 models read and write all the rest. Each step is a verb of the command line and is not run again once it is done, so a
 run that was stopped goes on with the same command. The results lie in panels.json beside this file, the plots in docs/.
+With `--quick` everything is run at sizes at which nothing is learnt, to see that it runs, and stays in DIR.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +37,46 @@ from heedful.world import saga
 HERE = Path(__file__).parent
 TRAINING = ["optimizer=muon", "learning_rate=2e-3", "matrix_learning_rate=0.01", "tokens_per_step=2048"]
 TWO_PARTS = ["write=1", "update=0.6", "plan=0.2", "read=0.4", "partial=0.2"]
-SEEDS = range(3)
-LEGS: list[
-    tuple[int, dict[str, Any]]
-] = [  # tokens of each arm of the pair that writes long stories, and the shares
-    (3_500_000, {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1}),
-    (2_500_000, {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0}),
+PARTS: list[dict[str, Any]] = [  # of each leg of the pair that writes long stories: the second plans more
+    {"update": 1.0, "plan": 0.3, "read": 0.4, "partial": 0.1},
+    {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0},
 ]
-PAIR = f"longer-{len(LEGS)}"
-ROUNDS = 2
-TALE = 60  # passages of a tale that a real model writes
+PAIR = f"longer-{len(PARTS)}"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything; the settings of the figures are those that stand here."""
+
+    world: tuple[str, ...] = ("stories=3000", "test_stories=60")
+    seeds: int = 3
+    epochs: float = 0.1  # of the panel arm of the study, which sets the tokens of all
+    passages: int = 240
+    legs: tuple[int, ...] = (3_500_000, 2_500_000)  # tokens of each arm of the pair
+    stories: int = 24
+    long: int = 50  # passages of a long story
+    longest: int = 450
+    rounds: int = 2
+    prompts: int = 600
+    real_epochs: float = 0.4
+    real_passages: int = 150
+    tale: int = 60  # passages of a tale that a real model writes
+
+
+QUICK = Sizes(
+    world=("stories=12", "test_stories=2", "documents=60", "heldout_documents=4"),
+    seeds=2,
+    epochs=0.02,
+    passages=12,
+    legs=(3000, 3000),
+    stories=2,
+    long=3,
+    longest=4,
+    rounds=1,
+    prompts=2,
+    real_epochs=0.002,
+    tale=5,
+)
 
 
 def heedful(output: Path, *words: str) -> dict[str, Any]:
@@ -53,10 +86,10 @@ def heedful(output: Path, *words: str) -> dict[str, Any]:
     return dict(json.loads((output / "stage.json").read_text(encoding="utf-8"))["result"])
 
 
-def base(out: Path) -> dict[str, Any]:
+def base(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Files of the world, and the model that all arms begin from: it has seen no panel with its passage."""
     world = out / "world"
-    heedful(world, "panel", "world", "demo", "stories=3000", "test_stories=60")
+    heedful(world, "panel", "world", "demo", *sizes.world)
     heedful(out / "tokenizer", "tokenizer", "demo", f"data={world}/words.jsonl", "vocab_size=900")
     texts = [f"data={world}/text.jsonl", f"heldout={world}/heldout_text.jsonl"]
     tokenizer = f"tokenizer={out}/tokenizer/tokenizer"
@@ -68,14 +101,14 @@ def steps(out: Path) -> list[str]:
     return [f"data={out}/world/steps.jsonl", f"heldout={out}/world/test_steps.jsonl"]
 
 
-def study(out: Path) -> dict[str, Any]:
+def study(out: Path, sizes: Sizes) -> dict[str, Any]:
     """The claim: the four arms from the same base, on as many tokens each."""
-    sizes = [f"seeds={len(SEEDS)}", "epochs=0.1", "max_length=260", "passages=240"]
-    words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *sizes]
+    often = [f"seeds={sizes.seeds}", f"epochs={sizes.epochs}", "max_length=260", f"passages={sizes.passages}"]
+    words = ["panel", "study", "demo", f"model={out}/base/model", *steps(out), *TRAINING, *TWO_PARTS, *often]
     return {"study": heedful(out / "study", *words)}
 
 
-def longer(out: Path) -> dict[str, Any]:
+def longer(out: Path, sizes: Sizes) -> dict[str, Any]:
     """A writer with panels and one of plain text for long stories: from one base, on as many tokens in each leg."""
     data = {"data": out / "world/steps.jsonl", "heldout": out / "world/test_steps.jsonl", "max_length": 260}
     rates = {
@@ -86,7 +119,7 @@ def longer(out: Path) -> dict[str, Any]:
     }
     arms: tuple[panel_fit.Arm, ...] = ("panel", "text")
     model, rows = dict.fromkeys(arms, f"{out}/base/model"), []
-    for number, (tokens, shares) in enumerate(LEGS, 1):
+    for number, (tokens, shares) in enumerate(zip(sizes.legs, PARTS, strict=True), 1):
         place = out / f"longer-{number}"
         place.mkdir(parents=True, exist_ok=True)
         for arm in arms:
@@ -98,9 +131,9 @@ def longer(out: Path) -> dict[str, Any]:
     return {"longer": rows}
 
 
-def reading(out: Path) -> dict[str, Any]:
+def reading(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Panels read from held-out stories under the grammar, by models that have learnt more and more of it."""
-    found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in SEEDS]
+    found = [read(out / f"read-{seed}", out / f"study/panel-{seed}", out) for seed in range(sizes.seeds)]
     return {
         "reading": found,
         "reading_f1": interval([row["scores"]["all"]["f1"] for row in found]),
@@ -114,23 +147,29 @@ def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
     return heedful(output, "panel", "extract", "demo", f"model={model}", test, "max_completion_length=160")
 
 
-def stories(out: Path) -> dict[str, Any]:
+def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
     words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
     words = ["panel", "stories", "demo", *words]
-    many, short = ["stories=24", "passages=50"], ["text_temperatures=[0.5]", "curve_panels=0"]
-    careful = ["plan_temperature=0.4", "plans=4", "choose=rule", "drafts=8", "prose_temperature=1.0"]
-    return {
-        "stories": heedful(out / "stories", *words, *many),
-        "stories_careful": heedful(out / "careful", *words, *many, *short, *careful),
-        "stories_careful_begun": heedful(out / "begun", *words, *many, *short, *careful, "begin=panel"),
-        "long_story": heedful(
-            out / "long", *words, "stories=2", "passages=450", *short, "plan_temperature=0.4"
-        ),
+    many, short = (
+        [f"stories={sizes.stories}", f"passages={sizes.long}"],
+        ["text_temperatures=[0.5]", "curve_panels=0"],
+    )
+    held = ["plans=8", "choose=rule", "drafts=12"]
+    ways = {
+        "stories": [],
+        "stories_closed": [*short, "cast=closed"],
+        "stories_held_open": [*short, *held],
+        "stories_held": ["curve_panels=0", *held, "cast=closed"],
+        "stories_held_begun": [*short, *held, "cast=closed", "begin=panel"],
+    }
+    longest = ["stories=2", f"passages={sizes.longest}", *short, "plan_temperature=0.4"]
+    return {name: heedful(out / name, *words, *many, *how) for name, how in ways.items()} | {
+        "long_story": heedful(out / "long", *words, *longest)
     }
 
 
-def told_right(out: Path) -> dict[str, Any]:
+def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
     """How many sentences of each kind of event the pair's writer would tell right under the true panel, and nats."""
     folder = str(out / PAIR / "panel-0")
     model, tokenizer = hub.load_model(folder), hub.load_tokenizer(folder)
@@ -154,15 +193,20 @@ def told_right(out: Path) -> dict[str, Any]:
     }
 
 
-def rounds(out: Path) -> dict[str, Any]:
+def rounds(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
     model, found = out / "study/panel-0", [quality(out / "read-0", out)]
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, sizes.rounds + 1):
         place = out / f"rounds/{number}"
         asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
-        sizes = ["rounds=1", "prompts_per_round=600", "num_generations=8", "max_completion_length=140"]
+        drawn = [
+            "rounds=1",
+            f"prompts_per_round={sizes.prompts}",
+            "num_generations=8",
+            "max_completion_length=140",
+        ]
         learn = ["epochs=2", "learning_rate=5e-4", "tokens_per_step=2048", "max_length=260"]
-        earned = heedful(place / "best", "best-of", "demo", *asked, *sizes, *learn)["best_of"]
+        earned = heedful(place / "best", "best-of", "demo", *asked, *drawn, *learn)["best_of"]
         model = place / "best/model"
         read(place / "read", model, out)
         found.append({**quality(place / "read", out), "best_of": earned})
@@ -187,7 +231,7 @@ def quality(reading: Path, out: Path) -> dict[str, Any]:
     return {"reading": scores, "loss_under_read_panels": loss["read"], "loss_under_true_panels": loss["true"]}
 
 
-def real(out: Path, shared: Path) -> dict[str, Any]:
+def real(out: Path, sizes: Sizes, shared: Path) -> dict[str, Any]:
     """The same study on real tales with a small real model; panels are read by rule. Then each arm writes a tale."""
     place = out / "real"
     place.mkdir(parents=True, exist_ok=True)
@@ -201,20 +245,21 @@ def real(out: Path, shared: Path) -> dict[str, Any]:
         words = ["model=rule", f"data={place}/{name}.jsonl", "characters=250"]
         heedful(place / name, "panel", "extract", "demo", *words)
     data = [f"data={place}/train/steps.jsonl", f"heldout={place}/test/steps.jsonl"]
-    sizes = [f"seeds={len(SEEDS)}", "epochs=0.4", "max_length=500", "passages=150"]
+    often = [f"seeds={sizes.seeds}", f"epochs={sizes.real_epochs}", "max_length=500"]
+    often.append(f"passages={sizes.real_passages}")
     words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
     return {
-        "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *sizes),
-        "tales": tales(place),
+        "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *often),
+        "tales": tales(place, sizes.tale),
     }
 
 
-def tales(place: Path) -> dict[str, Any]:
+def tales(place: Path, tale: int) -> dict[str, Any]:
     """DFA exponents of tales that the real arms write, beside the human text of as many words."""
-    rows = [step_of(row.data) for row in files.read_rows(place / "test/steps.jsonl")][: TALE + 1]
+    rows = [step_of(row.data) for row in files.read_rows(place / "test/steps.jsonl")][: tale + 1]
     (place / "opening.txt").write_text(rows[0].passage, encoding="utf-8")
     told: dict[str, list[str]] = {"human": [r.passage for r in rows]}
-    words = ["choose=first", f"steps={TALE}", f"text={place}/opening.txt", "prose_temperature=0.8"]
+    words = ["choose=first", f"steps={tale}", f"text={place}/opening.txt", "prose_temperature=0.8"]
     written = place / "written"
     if not (written / "steps.jsonl").is_file():
         command = [sys.executable, "-m", "heedful", "write", "demo", f"model={place}/study/panel-0", *words]
@@ -224,8 +269,8 @@ def tales(place: Path) -> dict[str, Any]:
     (told["text"],) = from_text(
         policy,
         [rows[0].passage],
-        TALE,
-        [256] * TALE,
+        tale,
+        [256] * tale,
         temperature=0.8,
         seed=(0, "tale"),
         max_completion_length=160,
@@ -254,19 +299,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/panels"))
     parser.add_argument("--shared", type=Path)
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes; figures and plots stay in the output"
+    )
     asked = parser.parse_args()
-    out, shared = asked.output, asked.shared
+    out, sizes = asked.output, QUICK if asked.quick else Sizes()
     found: dict[str, Any] = {"command": "python " + " ".join(["benchmarks/panels.py", *sys.argv[1:]])}
-    found |= {"commit": record.commit(), "seeds": list(SEEDS)}
-    parts: list[Callable[[], dict[str, Any]]] = [
-        lambda part=part: part(out) for part in (base, study, longer, reading, stories, told_right, rounds)
+    found |= {"commit": record.commit(), "seeds": list(range(sizes.seeds))}
+    parts: list[Callable[[Path, Sizes], dict[str, Any]]] = [
+        base,
+        study,
+        longer,
+        reading,
+        stories,
+        told_right,
+        rounds,
     ]
-    if shared is not None:
-        parts.append(lambda: real(out, shared))
+    if asked.shared is not None:
+        parts.append(partial(real, shared=asked.shared))
     for part in parts:
-        found |= part()
-        (HERE / "panels.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for name, source in PLOTS.items():
+        found |= part(out, sizes)
+        atomic.write_json((out if asked.quick else HERE) / "panels.json", found)
+    for name, source in () if asked.quick else PLOTS.items():
         if (out / source).is_file():
             shutil.copy(out / source, HERE.parent / "docs" / f"{name}.svg")
 

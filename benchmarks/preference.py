@@ -1,18 +1,19 @@
 """Alignment without reinforcement learning, method beside method: the same data, the same start, one table.
 
-    python benchmarks/preference.py RUN [RUN ...] [--prompts 160] [--test 120] [--only dpo,c_rlft] [--out FILE]
-    python benchmarks/preference.py --model DIR --data PAIRS [--prompts 200] [--seed 1]
+    python benchmarks/preference.py RUN [RUN ...] [--prompts 160] [--test 120] [--heldout 0.1] [--only dpo,c_rlft]
+        [--out FILE] [--picture NAME]
     python benchmarks/preference.py --out FILE
 
-RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), one a seed.
-Every method sees the judgements of the same prompts once and is measured on the same test prompts by the world's gold
-judge, one answer a prompt at temperature 1, against the SFT policy that it started from; `ppo` samples as many answers
-as were judged. With `--model` and `--data` every loss learns from real pairs, and what they themselves can tell is
-measured: accuracy and drift on held-out prompts. Seconds are the processor's. Writes a cell a method and run, and does
-not do again what is there; without runs it prints the table: means over runs with 95 % intervals over their prompts.
+RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), or of
+`real_run.py`; one a seed. Every method sees the judgements of the same prompts once and is measured on the same test
+prompts by the run's gold judge, one answer a prompt at temperature 1, against the SFT policy that it started from;
+`ppo` samples four answers to as many prompts as were judged. Seconds are the processor's. Writes a cell a method and
+run, and does not do again what is there; without runs it prints the table: means over runs with 95 % intervals over
+their prompts.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,13 +25,13 @@ from tables import Cells, dot_plot, over_prompts, over_seeds, rows, seed_of, sho
 
 from heedful.data import conditions, files, formats
 from heedful.data.rows import messages_row
-from heedful.engine import process
+from heedful.engine import judges, process
 from heedful.engine.policy import Policy
 from heedful.engine.sampler import prompt_ids
 from heedful.engine.sampling import Sampling
 from heedful.losses import find
 from heedful.stages import evaluate, prefer, reward, rl, sft
-from heedful.tasks import judge
+from heedful.stats.intervals import wilson
 
 CONDITIONS = ("prefix", "points", "reward_tokens", "hindsight", "c_rlft")
 TOKENS = 2048
@@ -86,22 +87,32 @@ def train(
     start: str,
     data: Path,
     folder: Path,
-    seed: int,
-    run: Path | None = None,
+    field: "Field",
+    heldout: float,
 ) -> dict[str, Any]:
     """One method; what its stage found, with seconds and bytes."""
     process.forget_peak_memory()
     began = time.process_time()
-    shared = {"model": start, "output": place(folder, name), "seed": seed, "resume": False}
-    if name == "ppo" and run is not None:
-        return {**by_ppo(run, shared, data), **spent(began)}
+    shared = {"model": start, "output": place(folder, name), "seed": field.seed, "resume": False}
+    if name == "ppo":
+        return {**by_ppo(field, shared, data), **spent(began)}
     shared["tokens_per_step"] = TOKENS
     if "condition" in values:
         given = best_answers(data, folder / "best.jsonl") if values["condition"] == "none" else data
         result = sft.main(sft.SftConfig(**{**shared, "data": given, "learning_rate": 3e-4, **values}))
     else:
-        result = prefer.main(prefer.PreferConfig(**{**shared, "data": data, "learning_rate": 3e-4, **values}))
+        more = {"data": data, "learning_rate": 3e-4, "heldout_ratio": heldout}
+        result = prefer.main(prefer.PreferConfig(**{**shared, **more, **values}))
+        result["heldout_accuracy"] = on_heldout(result, data)
     return {**result, **spent(began)}
+
+
+def on_heldout(result: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The held-out accuracy with an interval over the prompts held out, as if each were wholly right or wrong."""
+    asked = len({p.messages for p in formats.read_preferences(data)})
+    unseen = asked - result["prompts"] - result["too_long"]
+    found = wilson(result["heldout_accuracy"] * unseen, unseen)
+    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def place(folder: Path, name: str) -> Path:
@@ -117,7 +128,7 @@ def spent(began: float) -> dict[str, float]:
     }
 
 
-def by_ppo(run: Path, shared: dict[str, Any], data: Path) -> dict[str, Any]:
+def by_ppo(field: "Field", shared: dict[str, Any], data: Path) -> dict[str, Any]:
     """A reward model from the same judgements, then PPO with the demo's penalty: four answers to each prompt."""
     place = shared["output"]
     how = {"head": "likelihood", "epochs": 2, "learning_rate": 1e-3, "weight_decay": 1.0}
@@ -131,8 +142,8 @@ def by_ppo(run: Path, shared: dict[str, Any], data: Path) -> dict[str, Any]:
         "kl_target": 5.0,
         "kl_horizon": 2000,
     }
-    more = {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": 48}
-    prompts = run / "world" / "prompts.jsonl"
+    more = {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": field.length}
+    prompts = field.run / "world" / "prompts.jsonl"
     rl.main(
         rl.RlConfig(
             **{**shared, **how, **more, "reward": str(place / "reward" / "model"), "prompts": prompts}
@@ -145,16 +156,18 @@ class Field:
     """The test prompts, and how the policy that all started from answers them."""
 
     def __init__(self, start: str, run: Path, test: int, seed: int) -> None:
-        self.seed = seed
+        told = json.loads((run / "run.json").read_text())
+        self.run, self.seed, self.length = run, seed, int(told.get("length", 48))
+        self.judge = judges.find(told.get("gold", "world"))
         self.reference = Policy.load(start)
         prompts = formats.read_prompts(run / "world" / "test_prompts.jsonl")
-        self.prompts = self.reference.fitting(prompts, 48)[:test]
+        self.prompts = self.reference.fitting(prompts, self.length)[:test]
         self.baseline = self.answers(self.reference)
 
     def answers(self, policy: Policy) -> dict[str, list[float]]:
         """One value an answer of what is measured."""
-        answered = policy.answer(self.prompts, Sampling(48, 1.0), seed=(self.seed, "measure"))
-        table = evaluate.measured(self.prompts, answered, judge.gold, None)
+        answered = policy.answer(self.prompts, Sampling(self.length, 1.0), seed=(self.seed, "measure"))
+        table = evaluate.measured(self.prompts, answered, self.judge, None)
         if policy is not self.reference:
             # The start never saw a condition: its log-probs are those behind the plain prompt.
             plain = [prompt_ids(self.reference.tokenizer, p) for p in self.prompts]
@@ -188,27 +201,13 @@ def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
     for name in args.only or known:
         if name in done:
             continue
-        result = train(name, known[name], start, data, folder, seed, run)
+        result = train(name, known[name], start, data, folder, field, args.heldout)
         model = place(folder, name) / "model"
         cell = {k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}
         cell |= field.figures(model)
-        if name in CONDITIONS:
+        if name in CONDITIONS and "judge/helpful" in field.baseline:
             cell["asked"] = curve(field, model)
         cells.put(run.name, name, {**cell, **how})
-
-
-def real(args: argparse.Namespace, cells: Cells) -> None:
-    """Every loss on a model and pairs of the user's."""
-    name = f"{Path(args.model).name} on {args.data.name}, seed {args.seed}"
-    folder = args.work / name.replace(" ", "-").replace(",", "")
-    folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "preferences.jsonl"
-    formats.write_preferences(data, formats.read_preferences(args.data, limit=args.prompts))
-    known, done = methods(), cells.read().get(name, {})
-    for method in args.only or known:
-        if "loss" in known[method] and method not in done:
-            values = {**known[method], "max_length": 512, "heldout_ratio": 0.2}
-            cells.put(name, method, train(method, values, args.model, data, folder, args.seed))
 
 
 def curve(field: Field, model: Path) -> list[dict[str, Any]]:
@@ -216,7 +215,7 @@ def curve(field: Field, model: Path) -> list[dict[str, Any]]:
     count = len(conditions.known_to(Policy.load(model).tokenizer))
     wanted = ("judge/total", "judge/helpful", "judge/honest", "judge/harmless", "length")
     asked = (field.figures(model, level) for level in range(1, count + 1))
-    return [{name: found[name] for name in wanted} for found in asked]
+    return [{name: found[name] for name in wanted if name in found} for found in asked]
 
 
 def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
@@ -250,14 +249,15 @@ def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 def curves(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """What comes of asking for each quality."""
-    heads = ["condition", "asked for", "total", "helpful", "honest", "harmless", "length"]
-    lines = []
+    keys, lines = list[str](), []
     for name in CONDITIONS:
-        found = [c["asked"] for c in cells.having(name, runs)]
+        found = [c["asked"] for c in cells.having(name, runs) if "asked" in c]
         for level in range(len(found[0]) if found else 0):
-            each = [shown(over_prompts([c[level][key] for c in found])) for key in found[0][level]]
+            keys = list(found[0][level])
+            each = [shown(over_prompts([c[level][key] for c in found])) for key in keys]
             lines.append([name, str(level + 1), *each])
-    yield from rows(heads, lines)
+    if lines:
+        yield from rows(["condition", "asked for", *(key.removeprefix("judge/") for key in keys)], lines)
 
 
 def main() -> None:
@@ -269,28 +269,21 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=120)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/preference"))
-    parser.add_argument("--model", default="")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--heldout", type=float, default=0.1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--picture", default="", help="draw docs/results/NAME.svg")
     args = parser.parse_args()
     process.prepare()
     cells = Cells(args.out)
     for run in args.runs:
         measure(args, run, cells)
-    if args.model:
-        real(args, cells)
-    known = cells.read()
-    demos = [run for run in known if "start" in known[run]]
-    print("\n".join([*table(cells, demos), "", *curves(cells, demos)]))
-    if demos:
-        found = {m: [c["win_rate"] for c in cells.having(m, demos)] for m in methods()}
+    runs = list(cells.read())
+    print("\n".join([*table(cells, runs), "", *curves(cells, runs)]))
+    if args.picture:
+        found = {m: [c["win_rate"] for c in cells.having(m, runs)] for m in methods()}
         lines = [(m, over_prompts(rates)) for m, rates in found.items() if rates]
         alt = "How often each method's answers beat those of the policy that it started from"
-        dot_plot("preference", lines, "beats the start", alt)
-    real_runs = [run for run in known if run not in demos]
-    for data in dict.fromkeys(run.rpartition(", seed")[0] for run in real_runs):
-        print("\n".join(["", data, "", *table(cells, [r for r in real_runs if r.startswith(data)])]))
+        dot_plot(args.picture, lines, "beats the start", alt)
 
 
 if __name__ == "__main__":

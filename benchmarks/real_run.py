@@ -1,16 +1,19 @@
-"""A run of the demo's form from a real model and real preference pairs, for `results.py`.
+"""A run of the demo's form from a real model and real preference pairs, for `results.py` and `preference.py`.
 
-    python benchmarks/real_run.py MODEL PAIRS TEXTS --output runs/real-s0 [--seed 0] [--max-length 256]
+    python benchmarks/real_run.py MODEL PAIRS TEXTS --output runs/real-s0 [--seed 0] [--turns 1] [--max-length 384]
 
 There is no gold judge of real answers, so a reward model on one half of the prompts stands in for it, trained from
 another head than the one that is optimised, which learns from the other half (Gao et al. 2022 have a model for gold
-too). The policy is MODEL fine-tuned on the chosen answers of the optimised half. A sixth of the pairs is kept for
-the test prompts, on which both reward models' accuracy is measured too.
+too). The policy is MODEL fine-tuned on the chosen answers of the optimised half. A sixth of the prompts is kept for
+the test, on whose pairs both reward models' accuracy is measured too. Of a prompt the last `--turns` messages are kept,
+so that more pairs fit, though people judged its answers with all of it before them; 0 keeps all.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +26,24 @@ from heedful.engine.reward_model import RewardModel
 from heedful.nn import hub
 from heedful.stages import reward, sft
 from heedful.stats.intervals import mean_interval
-from heedful.types import Preference, Prompt
+from heedful.types import Message, Preference, Prompt
 
 TOKENS = 4096
 
 
-def short(model: str, pairs: Sequence[Preference], max_length: int) -> list[Preference]:
-    """The pairs whose longer answer fits."""
+def fitting(
+    model: str, pairs: Sequence[Preference], turns: int, max_length: int
+) -> dict[tuple[Message, ...], list[Preference]]:
+    """The pairs whose longer answer fits behind the last `turns` messages of their prompt (0: all), by prompt."""
     tokenizer = hub.load_tokenizer(model)
     chat.ensure_chat_template(tokenizer)
-
-    def length(p: Preference) -> int:
+    found: dict[tuple[Message, ...], list[Preference]] = {}
+    for given in pairs:
+        p = replace(given, messages=given.messages[-turns:])
         answer = max(len(chat.answer_ids(tokenizer, t)) for t in (p.chosen, p.rejected))
-        return len(chat.render_prompt(tokenizer, p.messages)) + answer
-
-    return [p for p in pairs if length(p) <= max_length]
+        if len(chat.render_prompt(tokenizer, p.messages)) + answer <= max_length:
+            found.setdefault(p.messages, []).append(p)
+    return found
 
 
 def write(folder: Path, name: str, pairs: Sequence[Preference]) -> Path:
@@ -65,16 +71,17 @@ def main() -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--max-length", type=int, default=384)
     given = parser.parse_args()
     process.prepare()
     world = given.output / "world"
     world.mkdir(parents=True, exist_ok=True)
-    pairs = short(given.model, formats.read_preferences(given.pairs), given.max_length)
-    order = np.random.default_rng(given.seed).permutation(len(pairs))
-    shuffled = [pairs[i] for i in order]
-    kept, rest = shuffled[: len(shuffled) // 6], shuffled[len(shuffled) // 6 :]
-    own, gold = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+    pairs = fitting(given.model, formats.read_preferences(given.pairs), given.turns, given.max_length)
+    asked = list(pairs)
+    order = [asked[i] for i in np.random.default_rng(given.seed).permutation(len(asked))]
+    cuts = (len(order) // 6, len(order) * 7 // 12)
+    kept, own, gold = ([p for m in order[i:j] for p in pairs[m]] for i, j in pairwise((0, *cuts, len(order))))
     write(world, "test", kept)
     data = write(world, "own", own)
     (world / "own_prompts.jsonl").rename(world / "prompts.jsonl")
@@ -92,7 +99,7 @@ def main() -> None:
     for name, some, seed in (("reward", own, given.seed), ("gold", gold, given.seed + 1000)):
         folder = given.output / "round-1" / name
         judged = write(world, name, some)
-        values = {**how, "seed": seed, "learning_rate": 1e-3, "epochs": 2}
+        values = {**how, "seed": seed, "head": "likelihood", "learning_rate": 1e-3, "epochs": 2}
         reward.main(reward.RewardConfig(output=folder, model=given.model, data=judged, **values))
         found[name] = told_apart(str(folder / "model"), kept)
     told = {"seed": given.seed, "gold": f"reward:{given.output / 'round-1' / 'gold' / 'model'}", "length": 64}

@@ -11,7 +11,6 @@ benchmarks/reward_objectives.json after every pass; a second call goes on there,
 
 import argparse
 import json
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import commit, seed_of
 
 from heedful import world
 from heedful.data import verdicts
@@ -120,7 +120,7 @@ def measured(model: Any, trees: Sequence[Tree]) -> dict[str, Any]:
         for tree, row in zip(trees, scores, strict=True)
     ]
     loss = means(model, trees, {"loss": reward.bradley_terry})["loss"]
-    return {"loss": loss, "accuracy": [round(share, 4) for share in each]}
+    return {"loss": round(loss, 4), "accuracy": [round(share, 4) for share in each]}
 
 
 def kinds(
@@ -233,11 +233,20 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n\n".join("\n".join(table) for table in tables)
 
 
+def by_row(found: dict[str, Any]) -> str:
+    """As JSON, a row of figures a line."""
+    parts = [f'"commit": {json.dumps(found["commit"])}']
+    for name in ("kinds", "margins"):
+        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in found[name])
+        parts.append(f'"{name}": [\n{lines}\n]')
+    return "{" + ",\n".join(parts) + "}\n"
+
+
 def replicates(found: dict[str, Any], given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows that are still missing in `found`."""
     done = {(name, r["run"], r["draw"]) for name in ("kinds", "margins") for r in found[name]}
     for draw, run in product(range(given.draws), given.runs):
-        seed = json.loads((run / "run.json").read_text())["config"]["seed"]
+        seed = seed_of(run)
         labels, tokenizer = Labels(run, seed), hub.load_tokenizer(run / "sft" / "model")
         if ("kinds", seed, draw) not in done:
             for row in kinds(run, labels, given.prompts, given.epochs, seed + 100 * draw, tokenizer):
@@ -259,14 +268,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     process.prepare()
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    found: dict[str, Any] = {"commit": commit.stdout.strip(), "kinds": [], "margins": []}
+    found: dict[str, Any] = {"commit": commit(), "kinds": [], "margins": []}
     if given.out.exists():
         found = json.loads(given.out.read_text())
     for name, row in replicates(found, given):
         found[name].append(row)
         print(json.dumps(row), flush=True)
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+        given.out.write_text(by_row(found))
     print(markdown(found))
 
 

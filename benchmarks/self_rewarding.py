@@ -1,6 +1,6 @@
 """Labels from people against labels from a model at one budget, and a policy that judges itself for three rounds.
 
-    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 500] [--prompts 60] [--test 120] [--rounds 3]
+    python benchmarks/self_rewarding.py RUN [RUN ...] [--lessons 4000] [--prompts 160] [--test 160] [--rounds 3]
 
 RUN is the folder of a demo that has come as far as its judgements. The fine-tuned policy first learns to judge from
 people's choices on other prompts (`lessons`), beside the demonstrations. Then: (1) DPO on the choices of people, of
@@ -51,7 +51,7 @@ def taught_to_judge(start: str, run: Path, lessons: Sequence[Preference], seed: 
     shows = formats.read_conversations(run / "world" / "demonstrations.jsonl")[: len(lessons)]
     trees, _ = conversations(policy.tokenizer, [*WORDS.lessons(lessons), *shows], 256)
     steps = batches(trees, tokens_per_step=2048, seed=seed)
-    for _ in fit(policy.model, steps, next_token, Optimizer(policy.model, learning_rate=5e-4)):
+    for _ in fit(policy.model, steps, next_token, Optimizer(policy.model, learning_rate=1e-3)):
         pass
     hub.save_model(folder / "judging", policy.model, policy.tokenizer)
     return str(folder / "judging")
@@ -108,9 +108,8 @@ def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
     order = list(dict.fromkeys(p.messages for p in given))
     budget, held = set(order[: args.prompts]), set(order[args.prompts : args.prompts + 100])
     pairs = [p for p in given if p.messages in budget]
-    # One pair of each other prompt, so that the lessons tell of many prompts.
-    others = {p.messages: p for p in given if p.messages not in budget | held}
-    lessons = list(others.values())[: args.lessons]
+    others = [p for p in given if p.messages not in budget | held]
+    lessons = [others[i] for i in np.random.default_rng(seed).permutation(len(others))[: args.lessons]]
     judging = taught_to_judge(start, run, lessons, seed, folder)
     unseen = [p for p in given if p.messages in held][:: max(1, len(held) // 20)]
     field = Field(start, run, args.test, seed)
@@ -154,9 +153,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--lessons", type=int, default=500)
-    parser.add_argument("--prompts", type=int, default=60)
-    parser.add_argument("--test", type=int, default=120)
+    parser.add_argument("--lessons", type=int, default=4000)
+    parser.add_argument("--prompts", type=int, default=160)
+    parser.add_argument("--test", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/self_rewarding"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

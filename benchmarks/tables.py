@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ Figure = Mapping[str, Any]
 PICTURES = Path(__file__).parent.parent / "docs" / "results"
 
 
+@cache
 def commit() -> str:
-    """The commit that this runs at."""
+    """The commit that this runs at, as it was when it was first asked for."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
     )
@@ -101,7 +103,7 @@ class Cells:
     """Figures by run and by name in a JSON file that several programs may write to at once."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.commit = path, commit()
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -113,7 +115,7 @@ class Cells:
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             cells = self.read()
-            cells.setdefault(run, {})[name] = {**cell, "commit": commit()}
+            cells.setdefault(run, {})[name] = {**cell, "commit": self.commit}
             self.path.write_text(json.dumps(cells, indent=1) + "\n")
         print(f"{run}: {name}", flush=True)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from pydantic import BaseModel
 
 from heedful import settings
@@ -54,16 +53,14 @@ def forecast_of(stage: str, words: list[str], model: str | None) -> planner.Fore
 def shape_of(values: dict[str, Any]) -> Any:
     """The configuration of the model that `pretrain` would make."""
     tokenizer = hub.load_tokenizer(values["tokenizer"])
-    with torch.device("meta"):
-        made = hub.new_llama(
-            vocab_size=len(tokenizer),
-            hidden_size=values["hidden_size"],
-            layers=values["layers"],
-            heads=values["heads"],
-            max_length=values["max_length"],
-            attention_bias=values["attention_bias"],
-            bos=0,
-            eos=0,
-            pad=0,
-        )
-    return made.config
+    return hub.llama_config(
+        vocab_size=len(tokenizer),
+        hidden_size=values["hidden_size"],
+        layers=values["layers"],
+        heads=values["heads"],
+        max_length=values["max_length"],
+        attention_bias=values["attention_bias"],
+        bos=0,
+        eos=0,
+        pad=0,
+    )

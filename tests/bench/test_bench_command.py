@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,27 @@ def environments(folder: Path, program: str) -> Path:
     (home / "bin" / "python").write_text(f"#!/bin/sh\n{program}\n")
     (home / "bin" / "python").chmod(0o755)
     return folder
+
+
+def test_a_rival_is_installed_with_our_versions_of_what_both_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(environment.venv, "create", lambda home, **how: home.mkdir())
+
+    def pip(command: list[str], **how: Any) -> Any:
+        asked.append([word for word in map(str, command) if "==" in word])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(environment.subprocess, "run", pip)
+    for rival in {r.library: r for work in WORKS.values() for r in work.rivals}.values():
+        for _ in range(2):  # the second time it is there
+            environment.python(tmp_path, rival.library, rival.version)
+    torch, transformers = (f"{n}=={version(n).partition('+')[0]}" for n in ("torch", "transformers"))
+    assert asked == [
+        [torch, transformers, f"trl=={WORKS['ppo'].rivals[0].version}"],
+        [torch, "torchao==0.10.0", "torchtune==0.6.1"],
+    ]
 
 
 def test_a_worker_that_fails_is_tried_once_and_named(
@@ -149,7 +171,7 @@ def test_loss_and_gradient_of_a_step_are_trls(work: str, tmp_path: Path) -> None
         else:
             (tmp_path / "job.json").write_text(json.dumps(dataclasses.asdict(job)))
             subprocess.run(
-                [environment.python(rivals, TRL), "-m", "peers.trl_trainers", tmp_path / "job.json"],
+                [environment.python(rivals, "trl", TRL), "-m", "peers.trl_trainers", tmp_path / "job.json"],
                 env=environment.variables(1) | {"PYTHONPATH": str(run.HERE)},
                 capture_output=True,
                 check=True,

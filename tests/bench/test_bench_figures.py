@@ -12,8 +12,8 @@ from heedful.bench.peers.job import Clock, Job, Lap
 from heedful.bench.run import Measurement, Task
 from heedful.bench.works import GROWTH, WORKS
 
-MEMORY = {"ours": 5 * 10**8, "trl": 2 * 10**9, "generate_bf16": 10**9, "loop": 10**9}
-SPEED = {"ours": 6.0, "trl": 1.0, "generate_bf16": 2.0, "loop": 4.0}
+MEMORY = {"ours": 5 * 10**8, "trl": 2 * 10**9, "generate_bf16": 10**9, "loop": 10**9, "torchtune": 10**9}
+SPEED = {"ours": 6.0, "trl": 1.0, "generate_bf16": 2.0, "loop": 4.0, "torchtune": 1.5}
 
 
 def measured(task: Task, repeat: int, speed: float, notes: dict[str, float] | None = None) -> Measurement:

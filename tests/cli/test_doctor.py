@@ -44,6 +44,18 @@ def test_a_forecast_takes_the_stages_own_settings(
     assert found["seconds_per_step"] > 0
 
 
+def test_a_forecast_of_pretraining_is_of_the_model_that_it_would_make(
+    heedful: Heedful, model: Path, data: dict[str, Path]
+) -> None:
+    words = [f"data={data['texts']}", f"tokenizer={model}", "hidden_size=32", "layers=2", "heads=2"]
+    small, large = (
+        json.loads(heedful("doctor", "--stage", "pretrain", "--json", *words, more).out)
+        for more in ("max_length=64", "layers=4")
+    )
+    assert small["trained"] == small["parameters"] < large["parameters"]
+    assert small["sizes"]["steps"] >= 1
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.ipynb")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").glob("*.ipynb")],
     key=lambda path: path.relative_to(ROOT).as_posix(),
 )
 
@@ -50,6 +50,11 @@ def links(path: Path) -> list[str]:
     """The targets of all links and pictures that lead nowhere outside the repository."""
     found = re.findall(r"\]\(([^)\s]+)\)", outside_code(path))
     return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+def in_english(target: str) -> str:
+    """A link's target, of a Chinese twin that of its English page."""
+    return target.replace("docs/zh/", "docs/").replace("README.zh-CN.md", "README.md")
 
 
 def anchors(path: Path) -> set[str]:

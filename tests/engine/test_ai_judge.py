@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,24 @@ class Counting:
             rows.append([gap + self.lean, 0.0])
         return np.asarray(rows)
 
+    def write(self, questions: Sequence[Question], length: int) -> list[str]:
+        raise AssertionError("this judge was not asked for reasons")
+
+
+class Arguing:
+    """Counts the letters g aloud, and then chooses by what was counted, of which it is nearly sure."""
+
+    def write(self, questions: Sequence[Question], length: int) -> list[str]:
+        parts = [q[0].content.split(" ") for q in questions]
+        assert all(len(q) == 1 for q in questions)
+        return ["!" * length + f" {first.count('g')} {second.count('g')}" for _, first, second, _ in parts]
+
+    def logp(self, questions: Sequence[Question], choices: Sequence[str]) -> NDArray[np.float64]:
+        assert all([m.role for m in q] == ["user", "assistant", "user"] for q in questions)
+        assert all(q[2].content == "so?" for q in questions)
+        counts = [q[1].content.removeprefix("!!! ").split(" ") for q in questions]
+        return np.asarray([[9.0 * (int(first) - int(second)), 0.0] for first, second in counts])
+
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
@@ -65,6 +84,15 @@ def test_swapped_answers_get_swapped_probabilities_whatever_the_leaning() -> Non
     assert found[2] == pytest.approx(0.5)
     by_hand = [(sigmoid(k + 1.5) + 1 - sigmoid(-k + 1.5)) / 2 for k in (1.0, 2.0)]
     assert found[0] == pytest.approx(sum(by_hand) / 2)
+
+
+def test_a_judge_that_reasons_chooses_by_what_it_said_and_is_clamped() -> None:
+    """Bai et al. 2022, section 4.1: near certainty after a chain of thought becomes 60 %."""
+    words = replace(WORDS, reason="{conversation} {first} {second} {principle}", conclude="so?")
+    pairs = [(ASKED, "gg", "g"), (ASKED, "g", "gg"), (ASKED, "gi", "ig")]
+    assert AiJudge(Arguing(), words, 3, 0.4).prefer(pairs) == pytest.approx([0.6, 0.4, 0.5])
+    bare = AiJudge(Arguing(), words, 3).prefer(pairs)
+    assert bare == pytest.approx([sigmoid(9), sigmoid(-9), 0.5])
 
 
 def test_leanings_are_measured() -> None:
@@ -103,13 +131,17 @@ def test_a_model_chooses_by_the_log_probs_of_whole_replies(tmp_path: Path) -> No
 
 
 class Server(BaseHTTPRequestHandler):
-    """Says A with probability 0.6 in two spellings, B with 0.3."""
+    """Says A with probability 0.6 in two spellings, B with 0.3; asked for more than a token it gives reasons."""
 
     tells = True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert body["max_tokens"] == 1
+        if body["max_tokens"] > 1:
+            assert body["temperature"] == 0
+            message = {"content": f"because of {body['messages'][0]['content']}"}
+            self.say({"choices": [{"message": message, "finish_reason": "stop"}]})
+            return
         assert body["logprobs"] is True
         top = [
             {"token": t, "logprob": math.log(p)}
@@ -117,7 +149,10 @@ class Server(BaseHTTPRequestHandler):
         ]
         content = [{"token": "A", "logprob": math.log(0.5), "top_logprobs": top}]
         choice = {"message": {"content": "A"}, "logprobs": {"content": content} if self.tells else None}
-        reply = json.dumps({"choices": [choice]}).encode()
+        self.say({"choices": [choice]})
+
+    def say(self, said: dict[str, Any]) -> None:
+        reply = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(reply)))
         self.end_headers()
@@ -144,6 +179,7 @@ def test_a_server_chooses_by_its_likeliest_first_tokens(server: str, monkeypatch
     assert chooser.logp([ASKED], ("A", "C"))[0, 1] == -20
     with pytest.raises(UserError, match="finds none of C, D likely"):
         chooser.logp([ASKED], ("C", "D"))
+    assert chooser.write([ASKED], 5) == ["because of e"]
     monkeypatch.setattr(Server, "tells", False)
     with pytest.raises(UserError, match="does not tell log-probs"):
         chooser.logp([ASKED], ("A", "B"))
@@ -189,6 +225,23 @@ def test_a_judge_that_nobody_knows_or_that_disagrees_is_refused_until_told(folde
     assert found["probability"] == pytest.approx(np.mean([p.probability for p in written]))
     agreed = sum(p.chosen.startswith("a") for p in written) / 18
     assert agreed == pytest.approx(found["agreement"]["value"], abs=0.03)
+
+
+def test_reasons_are_asked_for_by_principles_that_can(folder: Path) -> None:
+    data = folder / "preferences.jsonl"
+    with pytest.raises(UserError, match="do not say how to reason"):
+        judging(folder, "x", data=data, people=data, reasoning=4)
+    with pytest.raises(ValueError, match="clamp means nothing without reasoning"):
+        judging(folder, "x", data=data, people=data, clamp=0.3)
+    words = (folder / "mine.yaml").read_text()
+    (folder / "mine.yaml").write_text(
+        f"{words}reason: '{{conversation}} {{first}} {{second}}'\nconclude: g\n"
+    )
+    judging(folder, "x", data=data, people=data, reasoning=4, anyway=True)
+    sure = [p.probability for p in read_preferences(folder / "x" / "preferences.jsonl")]
+    assert all(0.5 <= p <= 0.6 for p in sure)
+    with pytest.raises(UserError, match="less reasoning"):
+        judging(folder, "y", data=data, people=data, reasoning=4000)
 
 
 def test_a_judge_labels_answers_that_a_policy_gives(folder: Path) -> None:

@@ -24,5 +24,6 @@ def gradients(dtype: torch.dtype) -> list[Tensor]:
 def test_bf16_gradients(monkeypatch: pytest.MonkeyPatch, pays_from: int | None) -> None:
     expected = gradients(torch.float32)
     monkeypatch.setattr(attention, "_BF16_PAYS_FROM", pays_from)
+    monkeypatch.setattr(attention.tree, "kernel_for", lambda *args: None)
     for one, other in zip(gradients(torch.bfloat16), expected, strict=True):
         assert float((one - other).norm() / other.norm()) < 1e-2

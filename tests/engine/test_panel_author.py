@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from engine.panel_kit import STEPS, policy
+from engine.panel_kit import STEPS, TOKENIZER, Scripted, author, policy
+from heedful.data import chat
 from heedful.engine import plan_choice
 from heedful.engine.endpoint import Refused
+from heedful.engine.grammar import Constraints
 from heedful.engine.panel_author import Author
-from heedful.engine.sampler import Answered, Asked
+from heedful.engine.sampler import Answered, Asked, TokenPrompt
 from heedful.engine.sampling import Sampling
 from heedful.panels import desk, grammar, requests
 from heedful.panels import text as panel_text
 from heedful.panels.desk import Ask
+from heedful.panels.grammar import Form
+from heedful.panels.panel import Panel
 from heedful.types import Prompt
 
 ASK = Ask("update", requests.update(STEPS[1].before, STEPS[1].passage), grammar.patch("en"))
@@ -49,6 +53,94 @@ def test_a_server_answers_in_lines_whether_it_takes_schemas_or_not(takes_schemas
     assert server.grammars == ([schema] * 2 if takes_schemas else [schema, "", ""])
     with pytest.raises(Refused):
         Author(Refuses(), len, None, explained=True, constrained="schema").answer([ASK], **how)
+
+
+def test_requests_of_one_form_are_answered_together_and_in_their_order() -> None:
+    server = Server(True)
+    who = Author(server, len, None, explained=True, constrained="schema")
+    plan = Ask("plan", requests.plan(STEPS[1].before), grammar.plan("en"))
+    found = who.answer([ASK, plan, ASK], temperature=0, max_completion_length=60, seed=(0,))
+    assert found == [("\n".join(LINES),)] * 3
+    assert server.grammars == [ASK.form.schema, plan.form.schema]  # type: ignore[union-attr]
+
+
+def test_only_what_has_a_fault_is_drawn_again_and_the_best_is_kept() -> None:
+    def reply(prompt: Prompt, seed: Sequence[Any], number: int) -> str:
+        return "x" * (3 - number) if "again" in seed else f"{'xx' if prompt.id == '1' else ''}"
+
+    who = author(reply)
+    how: dict[str, Any] = {"temperature": 0.0, "max_completion_length": 9, "seed": (0,)}
+
+    def faults(number: int, text: str) -> int:
+        return text.count("x")
+
+    assert who.kept([ASK, ASK], faults, drafts=3, **how) == ["", "xx"]  # 3 and 2 faults: the first stays
+    assert isinstance(who.sampler, Scripted)
+    assert len(who.sampler.asked) == 3
+    assert who.kept([ASK, ASK], faults, drafts=4, **how) == ["", "x"]
+
+
+def test_an_answer_goes_on_from_how_it_has_begun() -> None:
+    who = Author(policy(), len, None, explained=False, constrained="")
+    how: dict[str, Any] = {"temperature": 0.0, "max_completion_length": 12, "seed": (0,)}
+    ((text,),) = who.answer([Ask("write", ASK.messages, begun="Mina sang. ")], **how)
+    (as_prompt,) = who.sampler.answer(
+        [
+            TokenPrompt(
+                "0",
+                (
+                    *chat.render_prompt(TOKENIZER, ASK.messages),
+                    *TOKENIZER.encode("Mina sang.", add_special_tokens=False),
+                ),
+            )
+        ],
+        Sampling(12, 0.0),
+        seed=(0,),
+    )
+    assert text == "Mina sang. " + as_prompt.texts[0]
+
+
+CAST = panel_text.parse(
+    "person Mina: in the mill\nperson Tom: dead\nplace the cave/hut: closed\n"
+    "thing the kite: in the barn\nplan Mina sings"
+)
+
+
+@pytest.mark.parametrize("notation", ["lark", "schema"])
+@pytest.mark.parametrize(
+    ("form", "line", "fits"),
+    [
+        (grammar.closed_plan(CAST), "plan Mina goes to the orchard", True),
+        (grammar.closed_plan(CAST), "plan then Mina's kite, these t th", True),
+        (grammar.closed_plan(CAST), "plan see the kite", True),
+        (grammar.closed_plan(CAST), "plan see the cave/hut", True),
+        (grammar.closed_plan(CAST), "plan see Zoe", False),
+        (grammar.closed_plan(CAST), "plan Mina puts the pot in the barn", False),
+        (grammar.closed_plan(CAST), "plan introduce Zoe", True),
+        (grammar.closed_patch(CAST, "Mina put the kite there."), "thing the kite: in the mill", True),
+        (grammar.closed_patch(CAST, "Mina put the kite there."), "drop thing the kite", True),
+        (grammar.closed_patch(CAST, "Mina put the kite there."), "lately Zoe sings", True),
+        (grammar.closed_patch(CAST, "Mina put the kite there."), "person Tom: in the mill", False),
+        (grammar.closed_patch(CAST, "Mina put the kite there."), "thing the pot: in the mill", False),
+        (
+            grammar.closed_patch(CAST.with_field("plan", ("introduce Zoe",)), "Zoe came."),
+            "person Zoe: glad",
+            True,
+        ),
+        (grammar.closed_patch(Panel(), "Zoe came."), "person Zoe: glad", True),
+        (grammar.closed_plan(Panel()), "plan Zoe comes", True),
+    ],
+)
+def test_a_closed_cast(form: Form, line: str, fits: bool, notation: str) -> None:
+    pytest.importorskip("llguidance")
+    said = json.dumps({"lines": [line]}, separators=(",", ":")) if notation == "schema" else line
+    constraint = Constraints(TOKENIZER, (TOKENIZER.eos_token_id,)).of(getattr(form, notation))
+    for token in [*TOKENIZER.encode(said, add_special_tokens=False), TOKENIZER.eos_token_id]:
+        if not constraint.allowed(len(TOKENIZER))[token]:
+            assert not fits, f"{said} is refused"
+            return
+        constraint.take(token)
+    assert fits, f"{said} is let through"
 
 
 class Refuses:
@@ -106,7 +198,13 @@ def test_by_rule_the_dead_do_not_act() -> None:
     story = desk.begin(
         "a", panel_text.parse("person Tom: dead\nperson Mina: in the mill\nplace the cave: closed")
     )
-    plans = [("Tom sings",), ("Mina goes to the cave",), ("Mina sings", "see Tom"), ("Mina sleeps",)]
-    assert plan_choice.find("rule", model="")([story], [plans]) == [plans[2]]
+    plans = [
+        ("Mina dies", "Mina sings"),
+        ("Tom sings",),
+        ("Mina goes to the cave",),
+        ("Mina sings", "see Tom"),
+        ("Mina sleeps",),
+    ]
+    assert plan_choice.find("rule", model="")([story], [plans]) == [plans[3]]
     assert plan_choice.inputs("rule") == {}
     assert plan_choice.inputs("ai:judge") == {"judge.model": "judge"}

@@ -15,6 +15,8 @@ from heedful.engine.fit import Step, fit
 from heedful.engine.optim import Optimizer, OptimizerName
 from heedful.engine.precision import dtype
 from heedful.engine.score import columns, sequence_columns, use_packed_attention
+from heedful.engine.stage import Stage
+from heedful.engine.train import TrainingConfig
 from heedful.losses.reward import bradley_terry
 from heedful.losses.supervised import next_token
 
@@ -148,3 +150,30 @@ def test_scores_and_calibration_are_fp32_on_a_bf16_body() -> None:
     assert scores.dtype == torch.float32
     assert abs(float(scores.mean())) < 0.02
     assert abs(float(scores.std()) - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("place", "supported", "found"),
+    [("cpu", True, "fp32"), ("cuda", True, "bf16"), ("cuda", False, "fp32")],
+)
+def test_what_is_left_open_is_decided_when_a_configuration_is_made(
+    place: str, supported: bool, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the identity of a run says what it computed in, wherever its result is looked at later."""
+    monkeypatch.setenv("HEEDFUL_DEVICE", place)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    config = TrainingConfig(output=tmp_path)
+    assert config.precision == found
+    assert Stage("sft", config, {}).identity["config"]["precision"] == found
+    monkeypatch.setenv("HEEDFUL_DEVICE", "cpu")
+    again = TrainingConfig.model_validate(config.model_dump())
+    assert again == config
+    assert dtype(again.precision) == {"fp32": torch.float32, "bf16": torch.bfloat16}[found]
+
+
+def test_what_is_asked_for_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEEDFUL_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert TrainingConfig(output=tmp_path, precision="fp32").precision == "fp32"
+    with pytest.raises(ValueError, match="precision"):
+        TrainingConfig(output=tmp_path, precision="fp16")  # type: ignore[arg-type]

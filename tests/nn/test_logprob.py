@@ -150,7 +150,7 @@ def test_fewer_products_where_the_loss_is_of_each_token_alone(monkeypatch: pytes
 
     def step(terms: list[Term], full: int) -> tuple[dict[str, Tensor], int]:
         chunks = 0
-        made = logprob._chunks
+        made = logprob.chunks
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             nonlocal chunks
@@ -160,7 +160,7 @@ def test_fewer_products_where_the_loss_is_of_each_token_alone(monkeypatch: pytes
         with monkeypatch.context() as patch:
             patch.setattr(score, "FULL_LOGITS", full)
             patch.setattr(logprob, "ROWS", 4)
-            patch.setattr(logprob, "_chunks", counted)
+            patch.setattr(logprob, "chunks", counted)
             copied = copy.deepcopy(model)
             optimizer = Optimizer(copied, learning_rate=0.0)
             kept: dict[str, Tensor] = {}

@@ -108,11 +108,15 @@ def test_an_adapter_learns_in_place_of_the_weights(place: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("begin", ["text", "panel"])
-def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any) -> None:
+@pytest.mark.parametrize(("begin", "cast", "drafts"), [("text", "open", 1), ("panel", "closed", 3)])
+def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any, cast: Any, drafts: int) -> None:
+    if cast == "closed":
+        pytest.importorskip("llguidance")
     config = panel_stories.PanelStoriesConfig(
         output=place / f"stories-{begin}",
         begin=begin,
+        cast=cast,
+        drafts=drafts,
         panel_models=(place / "model",),
         text_models=(place / "model",),
         stories=2,
@@ -131,6 +135,10 @@ def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any) -> N
     assert [r["contradictions"] for r in rows if r["kind"] == "world"] == [0, 0]
     assert {r["kind"] for r in rows} == {"world", "panel", "text at 1"}
     assert all(len(r["passages"]) == 5 for r in rows)
+    world = result["contradictions"]["world"]
+    assert world["value"] == world["of_checked"]["value"] == 0
+    assert world["checked"] * world["words"] / 1000 == pytest.approx(2 * 4 * 3)  # three events a passage
+    assert set(result["ratio"]["text at 1"]) >= {"value", "low", "high", "of_checked"}
     assert result["prompt_tokens"]["write"]["most"] < 400
     still = [p for p in result["curve"] if p["temperature"] == 0]
     assert [p["diversity"]["value"] for p in still] == [0.0, 0.0]

@@ -55,6 +55,9 @@ def test_asking_for_quality_gives_it(folder: Path, condition: str) -> None:
     low = levels - 1 if condition == "points" else 1  # of three points two are used by good and bad
     assert preference(folder, "out", levels) > preference(folder, "out", low) + 1
     assert "told their quality" in sft.line(found)
+    assert found["best_gap"] > 0.5 > -0.5 > found["worst_gap"]
+    assert "FELL" not in sft.line(found)
+    assert "good answers -2.0 nats since the start (it FELL" in sft.line({**found, "best_drift": -2.0})
 
 
 def test_experts_are_told_from_others_by_their_source(folder: Path) -> None:
@@ -75,25 +78,23 @@ def test_experts_are_told_from_others_by_their_source(folder: Path) -> None:
         run(folder, "x", data, experts=("eve",), **given)
 
 
-def test_a_penalty_holds_the_policy_near_what_it_was_when_told_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("condition", ["prefix", "reward_tokens"])
+def test_a_penalty_holds_the_policy_near_what_it_was_when_told_nothing(folder: Path, condition: str) -> None:
     gaps = []
-    for name, coefficient in (("free", 0.0), ("held", 5.0)):
-        run(
-            folder,
-            name,
-            folder / "preferences.jsonl",
-            condition="prefix",
-            kl_coef=coefficient,
-            **CASES["prefix"],
-        )
-        gaps.append(preference(folder, name, 2) - preference(folder, name, 1))
-    assert gaps[1] < gaps[0] / 2
+    data = folder / "preferences.jsonl"
+    penalties: list[dict[str, Any]] = [{}, {"kl_coef": 5.0}, {"kl_coef": 5.0, "kl_estimator": "vocabulary"}]
+    for number, penalty in enumerate(penalties):
+        run(folder, str(number), data, condition=condition, **CASES[condition], **penalty)
+        gaps.append(preference(folder, str(number), 2) - preference(folder, str(number), 1))
+    assert max(gaps[1:]) < gaps[0] / 2
 
 
 def test_settings_of_another_condition_are_refused() -> None:
     given: dict[str, Any] = {"output": "x", "model": "m", "data": "d"}
     for values, sentence in [
         ({"kl_coef": 0.1}, "kl_coef means nothing with condition=none"),
+        ({"condition": "prefix", "kl_estimator": "vocabulary"}, "kl_estimator means nothing with kl_coef=0"),
+        ({"condition": "prefix", "mask_ratio": 0.3}, "mask_ratio means nothing with condition=prefix"),
         ({"condition": "prefix", "experts": ("a",)}, "experts means nothing with condition=prefix"),
         ({"condition": "prefix", "markers": ("a",)}, "markers must be 2"),
         ({"condition": "reward_tokens", "lora_r": 4}, "an adapter cannot learn"),

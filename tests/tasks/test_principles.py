@@ -22,6 +22,11 @@ def test_ours_can_compare_criticise_and_revise(lang: str) -> None:
         assert principle.compare in text
         assert all(choice in text for choice in words.choices)
         assert principle.critique in words.criticism(ASKED, "one", principle)[0].content
+        reasons = words.reasons(ASKED, "{first}", "two", principle)
+        assert principle.compare in reasons[0].content
+        asked, said, last = words.conclusion(reasons, "A, for it is true.")
+        assert (asked, said.role, said.content) == (reasons[0], "assistant", "A, for it is true.")
+        assert all(choice in last.content for choice in words.choices)
     assert "the remark" in words.revision(ASKED, "one", "the remark")[0].content
     other = principles.read(None, "zh" if lang == "en" else "en")
     assert [p.name for p in words.principles] == [p.name for p in other.principles]
@@ -51,6 +56,10 @@ def test_lessons_put_the_chosen_answer_first_and_second_in_turn() -> None:
     [
         ("compare: '{conversation} {first}'\nprinciples: [{compare: x}]", r"compare must hold \{second\}"),
         ("compare: '{conversation} {first} {second}'\n", "principles must be a list"),
+        (
+            "compare: '{conversation} {first} {second}'\nconclude: x\nprinciples: [{compare: x}]",
+            "reason and conclude go together",
+        ),
         ("compar: x\n", "Did you mean 'compare'"),
         ("choices: [A, A]\n", "two different words"),
         ("a: [", "not valid YAML"),

@@ -77,5 +77,7 @@ def test_what_is_put_somewhere_is_there_from_then_on() -> None:
 def test_strangers_and_nonsense_are_counted_apart() -> None:
     state = STORY["en"][0].state
     stranger = next(n for n in ("Mina", "Tom", "Zoe", "Kofi", "Leo") if n not in state.people)
-    found = saga_judge.judge(state, [f"{stranger} went to {state.places[0]}. Blue is loud."])
+    known = f"{state.refrain.capitalize()} came. {state.alive[0]} went to {state.places[0]}."
+    found = saga_judge.judge(state, [f"{stranger} went to {state.places[0]}. Blue is loud. {known}"])
     assert (found.contradictions, found.strangers, found.unread) == ((), 1, 1)
+    assert (found.checked, found.sentences) == (1, 4)  # the refrain is not counted, nor what nobody can check

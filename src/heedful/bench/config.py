@@ -13,7 +13,7 @@ class BenchConfig(BaseModel):
     """`only` and `models` choose what is measured, as lists or comma-separated; `compare` is an earlier summary.json.
 
     `repeats` processes measure each side in turn, each at least `seconds` long; `threads` default to the cores that
-    this process may use. `environments` holds a virtual environment for each version of TRL; without it they lie in
+    this process may use. `environments` holds a virtual environment for each rival's version; without it they lie in
     the cache folder.
     """
 

@@ -18,24 +18,27 @@ ALLOCATOR = {
 }
 
 
-def python(folder: Path, trl: str) -> Path:
-    """The Python of a virtual environment with this version of TRL, which is made if need be.
+# What is installed in one command with each library, so that only it differs: ours in our own versions.
+OURS = {"trl": ("torch", "transformers"), "torchtune": ("torch",)}
+BESIDE = {"torchtune": ("torchao==0.10.0",)}  # the last that torchtune 0.6.1 was made for
 
-    torch and transformers get our own versions, in one command with TRL, so that only TRL differs.
-    """
-    home = folder / f"trl-{trl}"
+
+def python(folder: Path, library: str, number: str) -> Path:
+    """The Python of a virtual environment with this version of a library, which is made if need be."""
+    home = folder / f"{library}-{number}"
     found = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready = home / ".ready"
     if ready.is_file():
         return found
-    ours = [f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")]
-    command = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", *ours, f"trl=={trl}"]
-    terminal.say(f"installing TRL {trl} into {home}: this is done once")
+    wanted = [f"{name}=={version(name).partition('+')[0]}" for name in OURS[library]]
+    wanted += [*BESIDE.get(library, ()), f"{library}=={number}"]
+    command = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+    terminal.say(f"installing {library} {number} into {home}: this is done once")
     venv.create(home, with_pip=True, clear=True)
     if subprocess.run([found, *command], stdout=sys.stderr).returncode:
         raise UserError(
-            f"TRL {trl} cannot be installed into '{home}': see pip's message above, or make that virtual environment "
-            f"yourself and put an empty file '.ready' into it"
+            f"{library} {number} cannot be installed into '{home}': see pip's message above, or make that virtual "
+            f"environment yourself and put an empty file '.ready' into it"
         )
     ready.touch()
     return found

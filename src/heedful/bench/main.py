@@ -14,7 +14,7 @@ from heedful.bench import show
 from heedful.bench.config import BenchConfig
 from heedful.bench.figures import figures
 from heedful.bench.run import OURS, Failure, Measurement, measure, thread_count
-from heedful.bench.works import TRL, TRL_WITH_PPO
+from heedful.bench.works import TORCHTUNE, TRL, TRL_WITH_PPO
 from heedful.data import atomic
 from heedful.engine import record, terminal
 from heedful.errors import UserError
@@ -80,6 +80,7 @@ def summarised(config: BenchConfig, threads: int, done: Sequence[Measurement]) -
             "transformers": version("transformers"),
             "trl": TRL,
             "trl_ppo": TRL_WITH_PPO,
+            "torchtune": TORCHTUNE,
         },
         "seconds": seconds,
         "cpu_share": round(median(shares), 3) if shares else None,

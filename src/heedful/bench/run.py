@@ -84,8 +84,8 @@ def tasks(config: BenchConfig) -> list[Task]:
 def measure(config: BenchConfig, threads: int) -> tuple[list[Measurement], list[Failure]]:
     """Run every task `repeats` times; one that failed is not tried again."""
     chosen = tasks(config)
-    versions = {t.rival.version for t in chosen if t.rival}
-    pythons = {v: environment.python(config.place, v) for v in versions}
+    needed = {(t.rival.library, t.rival.version) for t in chosen if t.rival}
+    pythons = {each: environment.python(config.place, *each) for each in sorted(needed)}
     done: list[Measurement] = []
     failed: list[Failure] = []
     total = len(chosen) * config.repeats
@@ -113,7 +113,12 @@ def prepare(folder: Path, names: set[str], seed: int) -> None:
 
 
 def one(
-    task: Task, repeat: int, folder: Path, config: BenchConfig, pythons: dict[str, Path], env: dict[str, str]
+    task: Task,
+    repeat: int,
+    folder: Path,
+    config: BenchConfig,
+    pythons: dict[tuple[str, str], Path],
+    env: dict[str, str],
 ) -> Measurement | Failure:
     """Run one task in a process of its own."""
     result = folder / "result.json"
@@ -123,7 +128,7 @@ def one(
     if task.rival is None:
         command = [sys.executable, "-m", "heedful.bench.ours"]
     else:
-        command = [str(pythons[task.rival.version]), "-m", f"peers.{task.rival.module}"]
+        command = [str(pythons[task.rival.library, task.rival.version]), "-m", f"peers.{task.rival.module}"]
         env = env | {"PYTHONPATH": str(HERE)}
     began = time.perf_counter()
     ended = subprocess.run([*command, str(folder / "job.json")], env=env, capture_output=True, text=True)

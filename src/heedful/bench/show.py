@@ -4,14 +4,19 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from heedful.bench.works import GROWTH, WORKS
+from heedful.bench.works import GROWTH, TORCHTUNE, WORKS
 from heedful.report import digits, plots
 from heedful.report.style import alone
 
 Figures = Mapping[str, Mapping[str, Any]]
 HEAD = ("work", "ours", "TRL", "times [95 %]", "goal", "of max", "memory GB")
 WIDTHS = (21, 7, 7, 19, 4, 6, 9)
-NAMES = {"trl": "TRL", "generate_bf16": "generate, bf16", "loop": "hand-written loop"}
+NAMES = {
+    "trl": "TRL",
+    "generate_bf16": "generate, bf16",
+    "loop": "hand-written loop",
+    "torchtune": f"torchtune {TORCHTUNE}",
+}
 STEADY = 0.05
 """A change of less than this is not spoken of, whatever its interval."""
 

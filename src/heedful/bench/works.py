@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rival:
-    """Another way to do a work: a module of `peers`, run with a version of TRL; `goal` is how many times faster we
-    must be. `precision` replaces the run's.
+    """Another way to do a work: a module of `peers`, run with a version of `library`; `goal` is how many times faster
+    we must be. `precision` replaces the run's.
     """
 
     name: str
@@ -14,10 +14,12 @@ class Rival:
     module: str
     goal: float
     precision: str | None = None
+    library: str = "trl"
 
 
 TRL = "1.16.0"
 TRL_WITH_PPO = "1.12.0"
+TORCHTUNE = "0.6.1"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,16 @@ WORKS = {
         max_completion_length=250,
     ),
     "grpo": Work("samples/s", 4, (Rival("trl", TRL, "trl_trainers", 5.0),), least=1),
-    "ppo": Work("samples/s", 8, (Rival("trl", TRL_WITH_PPO, "trl_ppo", 5.0),), least=1, samples=4),
+    "ppo": Work(
+        "samples/s",
+        8,
+        (
+            Rival("trl", TRL_WITH_PPO, "trl_ppo", 5.0),
+            Rival("torchtune", TORCHTUNE, "torchtune_ppo", 5.0, library="torchtune"),
+        ),
+        least=1,
+        samples=4,
+    ),
 }
 GROWTH = {"data": "tokens trained on", "queue": "requests queued"}
 NAMES = (*WORKS, *GROWTH)

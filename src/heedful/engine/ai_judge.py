@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.engine.chooser import Chooser, ModelChooser, ServerChooser
-from heedful.engine.endpoint import Endpoint
+from heedful.engine.endpoint import Endpoint, is_address
 from heedful.engine.policy import Policy
 from heedful.errors import UserError
 from heedful.tasks import principles
@@ -21,23 +21,33 @@ Pair = tuple[tuple[Message, ...], str, str]
 
 @dataclass(frozen=True)
 class AiJudge:
-    """Which of two answers is better, as a probability (Bai et al. 2022, section 4.1, arXiv:2212.08073)."""
+    """Which of two answers is better, as a probability (Bai et al. 2022, section 4.1, arXiv:2212.08073).
+
+    With `reasoning` tokens it first writes down what speaks for each, and chooses then. What a judge has argued for it
+    is nearly sure of, so its probabilities are clamped to [`clamp`, 1 - `clamp`].
+    """
 
     chooser: Chooser
     words: Principles
+    reasoning: int = 0
+    clamp: float = 0.0
 
     def views(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """P(the first answer is better) [pairs, principles, 2]: with it shown first, and shown second."""
+        ask = self.words.reasons if self.reasoning else self.words.comparison
         questions = [
-            self.words.comparison(messages, *shown, principle)
+            ask(messages, *shown, principle)
             for messages, first, second in pairs
             for principle in self.words.principles
             for shown in ((first, second), (second, first))
         ]
         if not questions:
             return np.zeros((0, len(self.words.principles), 2))
+        if self.reasoning:
+            said = self.chooser.write(questions, self.reasoning)
+            questions = [self.words.conclusion(q, s) for q, s in zip(questions, said, strict=True)]
         logp = self.chooser.logp(questions, self.words.choices)
-        shown_first = 1 / (1 + np.exp(logp[:, 1] - logp[:, 0]))
+        shown_first = (1 / (1 + np.exp(logp[:, 1] - logp[:, 0]))).clip(self.clamp, 1 - self.clamp)
         found = shown_first.reshape(len(pairs), len(self.words.principles), 2)
         found[..., 1] = 1 - found[..., 1]
         return np.asarray(found)
@@ -60,11 +70,27 @@ class AiJudge:
         return [{"total": sum(w) / len(w) if w else 0.5} for w in won.values()]
 
 
-def load(source: str, served: str | None = None, words: Path | None = None, lang: str = "en") -> AiJudge:
+def load(
+    source: str,
+    served: str | None = None,
+    words: Path | None = None,
+    lang: str = "en",
+    *,
+    reasoning: int = 0,
+    clamp: float = 0.0,
+) -> AiJudge:
     """The judge in a folder, or the model `served` behind a server's address; a key comes from HEEDFUL_API_KEY."""
     read = principles.read(words, lang)
-    if source.startswith(("http://", "https://")):
-        if served is None:
-            raise UserError("a judge behind a server needs the name of its model: add served=NAME")
-        return AiJudge(ServerChooser(Endpoint(source, os.environ.get("HEEDFUL_API_KEY")), served), read)
-    return AiJudge(ModelChooser(Policy.load(source)), read)
+    if reasoning and not read.reason:
+        raise UserError(
+            "these principles do not say how to reason before choosing: add reason and conclude, see docs/judge.md"
+        )
+    return AiJudge(_chooser(source, served), read, reasoning, clamp)
+
+
+def _chooser(source: str, served: str | None) -> Chooser:
+    if not is_address(source):
+        return ModelChooser(Policy.load(source))
+    if served is None:
+        raise UserError("a judge behind a server needs the name of its model: add served=NAME")
+    return ServerChooser(Endpoint(source, os.environ.get("HEEDFUL_API_KEY")), served)

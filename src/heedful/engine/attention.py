@@ -2,9 +2,9 @@
 
 On a CPU each segment is one call of torch's flash kernel, all inside one autograd node. A prompt's branches
 attend to it in a single call and the two softmaxes are merged by log-sum-exp; the backward calls each part's
-kernel with the merged output and log-sum-exp, which is the exact partial gradient. On CUDA it is one kernel of Triton's
-(kernels/gpu/tree.py). Elsewhere, and for the variants that the flash kernel lacks (soft-capping, sinks, a window
-shorter than the row), a mask is used.
+kernel with the merged output and log-sum-exp, which is the exact partial gradient. In bf16 on a processor with matrix
+tiles it is one compiled call (kernels/tree.py), on CUDA one kernel of Triton's (kernels/gpu/tree.py). Elsewhere, and
+for the variants that the flash kernel lacks (soft-capping, sinks, a window shorter than the row), a mask is used.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from heedful.engine.kernels import tree
 from heedful.engine.kernels.choice import tree_attention
 from heedful.engine.layout import Layout
 
@@ -116,27 +117,36 @@ def heedful_attention(
 AttentionInterface.register(NAME, heedful_attention)
 
 
-class TreeRows:
-    """A packed row that is computed whole: training, scoring, prefill."""
+_NOT_AT_ALL = 1e4  # nats: e^-10000 is 0 in every dtype
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+
+class TreeRows:
+    """A packed row that is computed whole: training, scoring, prefill. Nothing attends to tokens in `unseen` [T]."""
+
+    def __init__(self, layout: Layout, unseen: Tensor | None = None) -> None:
+        self.layout, self.unseen = layout, unseen
         self._masks: dict[int | None, Tensor] = {}
         self._spans: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> Tensor:
         window = variant.window if variant.window and self.layout.longest > variant.window else None
         plain = window is None and variant.softcap is None and variant.sinks is None
+        if plain and self.unseen is None and (built := tree.kernel_for(q, k, v, self.layout)) is not None:
+            return tree.attend(built, q, k, v, self.layout, variant.scale)
         if plain and q.device.type == "cpu":
+            width = q.shape[-1]
+            if self.unseen is not None:
+                q, k, v = _blind(q, k, v, self.unseen, _NOT_AT_ALL / variant.scale)
             out: Tensor = _TreeAttention.apply(q, k, v, self.layout, variant.scale)  # type: ignore[no-untyped-call]
-            return out.transpose(1, 2)
-        if (tree := tree_attention(q)) is not None:
+            return out.transpose(1, 2)[..., :width]
+        if self.unseen is None and (on_cuda := tree_attention(q)) is not None:
             if self._spans is None:
-                self._spans = tree.spans(self.layout).to(q.device)
-            found: Tensor = tree.tree_attention(q, k, v, self._spans, variant)
+                self._spans = on_cuda.spans(self.layout).to(q.device)
+            found: Tensor = on_cuda.tree_attention(q, k, v, self._spans, variant)
             return found
         if window not in self._masks:
-            self._masks[window] = self.layout.mask(window).to(q.device)
+            mask = self.layout.mask(window).to(q.device)
+            self._masks[window] = mask if self.unseen is None else mask & ~self.unseen
         return masked_attention(q, k, v, self._masks[window], variant).transpose(1, 2)
 
 
@@ -163,6 +173,13 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, variant: Var
     else:
         weights = scores.softmax(-1)
     return weights.to(v.dtype) @ v
+
+
+def _blind(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One coordinate more, in which queries are 1 and keys that are not to be seen -`least`: no mask is needed."""
+    ones = q.new_ones(*q.shape[:-1], 1)
+    hides = (unseen * -least).to(k.dtype)[:, None].expand(*k.shape[:-1], 1)
+    return torch.cat([q, ones], -1), torch.cat([k, hides], -1), F.pad(v, (0, 1))
 
 
 def _cut(x: Tensor, span: tuple[int, int]) -> Tensor:

@@ -27,11 +27,14 @@ Column = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A run of tokens: `trained` marks those that are predicted; `columns` hold one value per trained token."""
+    """A run of tokens: `trained` marks those that are predicted; `columns` hold one value (or row of values) per
+    trained token. Tokens in `unseen` are not attended to, by themselves or by later ones.
+    """
 
     ids: Ids
     trained: Flags
     columns: Mapping[str, Column] = field(default_factory=dict)
+    unseen: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,11 @@ class Packed:
     ids, positions [T]; rows [N]: the position whose hidden state predicts target n; tokens [N]: where target n
     itself stands; targets [N]; sequence [N]: which sequence target n belongs to; last [S]: position of each
     sequence's last token; group [S]: which group each sequence belongs to; chosen, rejected [P]: sequence numbers;
-    strength, probability [P]: of the preference; columns: name -> [N] or [S]; weights: unit -> [N], [S], [P] or [G];
-    absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is known to add
-    nothing to the sum. `stream` says which terms of an objective are for this row; `drawn` how its answers were
-    sampled, where their log-probs are those of that distribution and not the model's.
+    strength, probability [P]: of the preference; columns: name -> [N], [N, D] or [S]; weights: unit -> [N], [S], [P]
+    or [G]; absent: unit -> the weight of what a loss is divided by though it is not in the row, since it is known to
+    add nothing to the sum; unseen [T]: the tokens that nothing attends to, where there are any. `stream` says which
+    terms of an objective are for this row; `drawn` how its answers were sampled, where their log-probs are those of
+    that distribution and not the model's.
     """
 
     ids: Tensor
@@ -123,6 +127,7 @@ class Packed:
     absent: dict[Unit, float] = field(default_factory=dict)
     stream: str = ""
     drawn: Sampling | None = None
+    unseen: Tensor | None = None
 
     def present(self, unit: Unit) -> float:
         """The sum of weights of the tokens, sequences or pairs in the row: what a watched mean is divided by."""
@@ -202,7 +207,17 @@ def collate(trees: Sequence[Tree]) -> Packed:
         columns=_labels(trees)
         | {name: torch.from_numpy(np.concatenate(parts)).float() for name, parts in columns.items()},
         weights=weights,
+        unseen=_unseen(trees),
     )
+
+
+def _unseen(trees: Sequence[Tree]) -> Tensor | None:
+    """Which tokens of the row nothing attends to; None where all are seen."""
+    nodes = [node for tree in trees for node in (tree.prompt, *tree.branches)]
+    if all(node.unseen is None for node in nodes):
+        return None
+    flags = [np.zeros(len(n.ids), dtype=bool) if n.unseen is None else n.unseen for n in nodes]
+    return torch.from_numpy(np.concatenate(flags))
 
 
 def _pairs(trees: Sequence[Tree]) -> list[Pair]:

@@ -14,7 +14,7 @@ import torch
 
 from heedful import __version__
 from heedful.engine import allocator, machine, process
-from heedful.engine.planner import BYTES_PER_PARAMETER, Forecast
+from heedful.engine.planner import Forecast
 
 WIDTH = 80
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
@@ -126,7 +126,7 @@ def planned(forecast: Forecast, memory: int) -> str:
     peak = max(forecast.peak, key=lambda phase: forecast.peak[phase])
     rows = [
         ("model", f"{forecast.parameters / 1e6:,.1f}M parameters, {weights / 1e6:,.1f}M of all are trained"),
-        *((name, size(n * weights)) for name, n in BYTES_PER_PARAMETER.items()),
+        *((name, size(n * weights)) for name, n in forecast.bytes_per_parameter.items()),
         ("activations", f"{size(forecast.bytes_per_token)} a token, rows of {sizes.row:,} tokens"),
         *((f"peak, {phase}", size(held)) for phase, held in forecast.peak.items()),
         (f"{one} {step}", f"{sizes.step:,.0f} tokens, {duration(forecast.step_seconds)}"),

@@ -1,4 +1,4 @@
-"""How likely a model finds each of a few replies to a question: a model in this process, or behind a server."""
+"""How likely a model finds each of a few replies to a question, and what it writes before: here or behind a server."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,12 @@ from heedful.data import chat
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.endpoint import Endpoint
 from heedful.engine.policy import Policy
+from heedful.engine.sampler import Sampler
+from heedful.engine.sampler_server import ServerSampler
+from heedful.engine.sampling import Sampling
 from heedful.engine.score import sequence_columns
 from heedful.errors import UserError
-from heedful.types import Message
+from heedful.types import Message, Prompt
 
 Question = tuple[Message, ...]
 TOP = 20  # how many of the likeliest tokens a server is asked for: OpenAI's limit
@@ -26,6 +29,10 @@ class Chooser(Protocol):
 
     def logp(self, questions: Sequence[Question], choices: Sequence[str]) -> NDArray[np.float64]:
         """Log-probs [questions, choices], not normalised over the choices."""
+        ...
+
+    def write(self, questions: Sequence[Question], length: int) -> list[str]:
+        """The likeliest reply to each question, token by token, of at most `length` tokens."""
         ...
 
 
@@ -41,14 +48,23 @@ class ModelChooser:
         nodes = tuple(answer_node(chat.answer_ids(tokenizer, choice)) for choice in choices)
         trees = [Tree(prompt_node(chat.render_prompt(tokenizer, q)), nodes) for q in questions]
         longest = max((t.size for t in trees), default=1)
+        self._fits(longest)
+        found = sequence_columns(self.policy.model, trees, "logp", token_budget=max(16384, longest))
+        return np.asarray([[float(logp.sum()) for logp in row] for row in found])
+
+    def write(self, questions: Sequence[Question], length: int) -> list[str]:
+        """Questions that leave no room for `length` tokens in the model's context are an error."""
+        asked = [len(chat.render_prompt(self.policy.tokenizer, q)) for q in questions]
+        self._fits(max(asked, default=0) + length)
+        return _written(self.policy, questions, length)
+
+    def _fits(self, longest: int) -> None:
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         if context is not None and longest > context:
             raise UserError(
                 f"a question to the judge has {longest} tokens, more than its context of {context}: give principles "
-                "with fewer words, shorter answers, or a judge with a longer context"
+                "with fewer words, shorter answers, less reasoning, or a judge with a longer context"
             )
-        found = sequence_columns(self.policy.model, trees, "logp", token_budget=max(16384, longest))
-        return np.asarray([[float(logp.sum()) for logp in row] for row in found])
 
 
 class ServerChooser:
@@ -68,6 +84,11 @@ class ServerChooser:
         finally:
             pool.shutdown(cancel_futures=True)
         return np.asarray(rows)
+
+    def write(self, questions: Sequence[Question], length: int) -> list[str]:
+        """One request a question."""
+        sampler = ServerSampler(self.endpoint, self.model, connections=self.connections)
+        return _written(sampler, questions, length)
 
     def _ask(self, question: Question, choices: Sequence[str]) -> list[float]:
         body = {
@@ -105,3 +126,9 @@ class ServerChooser:
                 f"{self.endpoint.url} does not tell log-probs (top_logprobs), which a judge needs: ask another server"
             )
         return found
+
+
+def _written(sampler: Sampler, questions: Sequence[Question], length: int) -> list[str]:
+    prompts = [Prompt(str(number), question) for number, question in enumerate(questions)]
+    answered = sampler.answer(prompts, Sampling(length, 0.0), seed=("judge",))
+    return [a.texts[0] for a in answered]

@@ -19,6 +19,7 @@ from heedful.engine.decode import Cache, DecodeRows
 from heedful.engine.kernels import library
 from heedful.engine.kernels.block import Block, Norm, linear, packed, takes
 from heedful.engine.kernels.decode import DecodeKernel
+from heedful.engine.kernels.product import is_linear
 
 LARGEST = 2**28
 """Parameters of a model from which on calls do not matter, and a copy of its weights would."""
@@ -32,30 +33,29 @@ MLP = (("gate_proj", "up_proj"), "down_proj")
 @contextmanager
 def compiled(model: nn.Module) -> Iterator[None]:
     """Let decoding steps of `model` go the short way where it has one; its weights must not change inside."""
-    changed: list[nn.Module] = []
+    changed: list[tuple[nn.Module, Any]] = []
     built = library.built()
     if built is not None and sum(p.numel() for p in model.parameters()) <= LARGEST:
         head = getattr(model, "get_output_embeddings", lambda: None)()
         for part in model.modules():
-            short = (
-                None
-                if "forward" in vars(part)
-                else _head(built, part)
-                if part is head
-                else _layer(built, model, part)
-            )
+            before = vars(part).get("forward")
+            if part is not head and before is not None:
+                continue
+            short = _head(built, part) if part is head else _layer(built, model, part)
             if short is not None:
                 part.forward = short
-                changed.append(part)
+                changed.append((part, before))
     try:
         yield
     finally:
-        for part in changed:
+        for part, before in changed:
             vars(part).pop("forward", None)  # another thread may sample from the same model
+            if before is not None:
+                part.forward = before
 
 
 def _head(built: Any, part: Any) -> Short | None:
-    if type(part) is not nn.Linear or not takes(part.weight):
+    if not is_linear(part) or not takes(part.weight):
         return None
     weights = packed(built, [part])
 
@@ -99,7 +99,7 @@ def _block(built: Any, part: Any) -> Block | None:
         for home, (names, last) in homes
     ]
     layers = [layer for first, last in groups for layer in (*first, last)]
-    if any(type(layer) is not nn.Linear or "forward" in vars(layer) for layer in layers):
+    if not all(map(is_linear, layers)):
         return None
     eps: list[Any] = [getattr(norm, "variance_epsilon", getattr(norm, "eps", None)) for norm in norms]
     if not isinstance(width, int) or any(not isinstance(e, float) for e in eps):

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from heedful.data import chat, conditions
 from heedful.engine.batch import Node, Tree, answer_node, prompt_node
 from heedful.engine.dialogues import conversations
 from heedful.engine.pairs import with_reference
+from heedful.engine.randomness import key
+from heedful.engine.score import sequence_columns
 from heedful.errors import UserError
 from heedful.types import Conversation, Message, Rated
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ def told(tokenizer: Any, rated: Sequence[Rated], levels: Sequence[int], max_leng
 def chained(tokenizer: Any, rated: Sequence[Rated], levels: Sequence[int], max_length: int) -> Told:
     """Chains of hindsight: each answer told its quality, and a poor and a good one in a row, in both orders.
 
-    Loss is on the answers, not on what tells their quality. Liu et al. 2023 (arXiv:2302.02676), without the masking
-    of past tokens. The first answers to a prompt of each level are one pair.
+    Loss is on the answers, not on what tells their quality. Liu et al. 2023 (arXiv:2302.02676). The first answers to
+    a prompt of each level are one pair.
     """
     known = conditions.known_to(tokenizer)
     best: dict[tuple[Message, ...], dict[int, str]] = {}
@@ -137,15 +142,83 @@ def weighed(found: Told, weight: float) -> Told:
     return replace(found, trees=trees)
 
 
-def with_plain_reference(model: Any, tokenizer: Any, found: Told) -> Told:
-    """Give each answer the log-probs that `model` has now without being told its quality."""
-    bare = [
-        Tree(prompt_node(prompt_of(tokenizer, messages, None)), tree.branches)
+def forgetful(
+    trees: Sequence[Tree], numbers: Sequence[int], step: int, *, ratio: float, seed: int
+) -> list[Tree]:
+    """Trees in which a share of the tokens, drawn from 0 to `ratio` for each tree, is attended to by none.
+
+    So an answer is not copied from the one before it. A tree's first token is always seen. Liu et al. 2023, section 2
+    (arXiv:2302.02676), with the forgetful causal mask of arXiv:2210.13432.
+    """
+    return [_forgetting(t, ratio, key("mask", seed, step, n)) for t, n in zip(trees, numbers, strict=True)]
+
+
+def _forgetting(tree: Tree, ratio: float, seed: int) -> Tree:
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(0, ratio)
+    prompt, *branches = (
+        replace(node, unseen=rng.random(len(node.ids)) < share) for node in (tree.prompt, *tree.branches)
+    )
+    assert prompt.unseen is not None
+    prompt.unseen[0] = False
+    return replace(tree, prompt=prompt, branches=tuple(branches))
+
+
+def behind(tokenizer: Any, found: Told, marker: str | None) -> list[Tree]:
+    """The same answers behind prompts that ask for `marker`, or that do not tell their quality."""
+    return [
+        Tree(prompt_node(prompt_of(tokenizer, messages, marker)), tree.branches)
         for messages, tree in zip(found.messages, found.trees, strict=True)
     ]
-    referred = with_reference(model, bare)
+
+
+def likelihoods(model: Any, trees: Sequence[Tree]) -> Values:
+    """The log-prob of each answer, in nats."""
+    return np.asarray([float(logp.sum()) for row in sequence_columns(model, trees, "logp") for logp in row])
+
+
+def learnt(model: Any, tokenizer: Any, found: Told, before: Values) -> dict[str, float]:
+    """What became of answers that were not learnt from, in nats an answer.
+
+    `best_drift`: how much likelier the best are, asked for, than they were `before`; `best_gap` and `worst_gap`: how
+    much likelier the best and the worst are where the best is asked for than where the worst is.
+    """
+    known = conditions.known_to(tokenizer)
+    best, worst = (likelihoods(model, behind(tokenizer, found, m)) for m in (known[-1], known[0]))
+    level = np.repeat(found.levels, [len(t.branches) for t in found.trees])
+    top, bottom = level == level.max(), level == level.min()
+    return {
+        "best_drift": float((best - before)[top].mean()),
+        "best_gap": float((best - worst)[top].mean()),
+        "worst_gap": float((best - worst)[bottom].mean()),
+    }
+
+
+def with_plain_reference(model: Any, tokenizer: Any, found: Told) -> Told:
+    """Give each answer the log-probs that `model` has now without being told its quality."""
+    referred = with_reference(model, behind(tokenizer, found, None))
     trees = [replace(t, branches=r.branches) for t, r in zip(found.trees, referred, strict=True)]
     return replace(found, trees=trees)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The start as it was, told nothing: it gives a step's answers its states, for the KL over the vocabulary."""
+
+    model: Any
+    trees: Sequence[Tree]
+
+    def __call__(self, trees: Sequence[Tree], numbers: Sequence[int], step: int) -> list[Tree]:
+        """The trees of a step with `ref_state` [n, D] of each answer."""
+        found = sequence_columns(self.model, [self.trees[i] for i in numbers], "state")
+        return [
+            replace(tree, branches=tuple(map(_with_state, tree.branches, row)))
+            for tree, row in zip(trees, found, strict=True)
+        ]
+
+
+def _with_state(node: Node, state: torch.Tensor) -> Node:
+    return replace(node, columns={**node.columns, "ref_state": state.float().numpy()})
 
 
 def prompt_of(tokenizer: Any, messages: Sequence[Message], marker: str | None) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from torch import nn
 
 from heedful.engine.attention import TreeRows, using
 from heedful.engine.layout import Layout
+from heedful.errors import UserError
 from heedful.nn.logprob import Head
 
 
@@ -20,6 +21,15 @@ def linear_head(model: Any) -> Head | None:
     if head is not None and not hasattr(model, "heedful_plain_head"):
         model.heedful_plain_head = _gives_the_logits(model, head)
     return head if head is not None and model.heedful_plain_head else None
+
+
+def plain_head(model: Any) -> Head:
+    """The same where there is no other way; UserError where it is of another kind."""
+    if (head := linear_head(model)) is None:
+        raise UserError(
+            "the distance over the whole vocabulary needs a model whose head is one linear layer: take kl_estimator=k3"
+        )
+    return head
 
 
 def _described(model: Any) -> Head | None:

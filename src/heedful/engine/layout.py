@@ -6,6 +6,7 @@ sees another group. A group without branches is a plain sequence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,6 +21,11 @@ class Group:
 
     prompt: Span
     branches: tuple[Span, ...]
+
+    @property
+    def size(self) -> int:
+        """Its tokens; its segments lie end to end."""
+        return (self.branches or (self.prompt,))[-1][1] - self.prompt[0]
 
 
 class Layout:
@@ -48,6 +54,13 @@ class Layout:
         self.positions = torch.from_numpy(np.concatenate(positions))
         # Length of the longest root-to-leaf path; kept, since every layer with a window asks for it.
         self.longest = max((int(p[-1]) + 1 for p in positions), default=0)
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each segment starts [segments + 1] and each group's first segment [groups + 1], with both totals."""
+        starts = [s for g in self.groups for s, _ in (g.prompt, *g.branches)]
+        firsts = np.cumsum([0, *(1 + len(g.branches) for g in self.groups)])
+        return np.array([*starts, self.total], dtype=np.int64), firsts.astype(np.int64)
 
     def mask(self, window: int | None = None) -> Tensor:
         """Bool [total, total], True where row i may see column j: the slow, obvious form of this layout."""

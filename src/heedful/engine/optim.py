@@ -50,6 +50,8 @@ class Optimizer:
         masters = {n: hosted(p) if offload else master(p) for n, p in trained.items()}
         self.names = {masters[n]: n for n in trained}
         self.copies = {p: masters[n] for n, p in trained.items() if masters[n] is not p}
+        for weight in () if offload else self.copies:
+            weight.grad_dtype = None  # what is computed in fp32 need not be rounded on its way to the master
         hidden = name == "muon"
         matrices = [p for p, n in self.names.items() if hidden and p.ndim == 2 and ".layers." in n]
         inside = set(map(id, matrices))

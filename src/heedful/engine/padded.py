@@ -114,6 +114,10 @@ def _spread(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         ids, positions = ids[:, None], length[:, None]
         rest |= {keeps: cache, "use_cache": True}
     else:
+        if isinstance(rows, TreeRows) and rows.unseen is not None:
+            raise UserError(
+                f"the attention of {body.config.model_type} models cannot be told to overlook tokens: set mask_ratio=0"  # type: ignore[union-attr]
+            )
         index, mask, _ = _plan(_layout(rows), ids.device)
         ids, positions = ids[index], torch.arange(index.shape[1], device=ids.device).expand(index.shape)
         if isinstance(rows, PrefillRows):

@@ -4,17 +4,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from heedful.data import chat
 from heedful.engine import terminal
 from heedful.engine.endpoint import Endpoint, Refused
 from heedful.engine.policy import Policy
-from heedful.engine.sampler import Sampler
+from heedful.engine.sampler import Asked, Sampler, TokenPrompt
 from heedful.engine.sampler_server import ServerSampler
 from heedful.engine.sampling import Sampling
 from heedful.panels.desk import Ask
-from heedful.panels.grammar import lines_of
+from heedful.panels.grammar import Form, lines_of
 from heedful.types import Prompt
 
 KEY = "HEEDFUL_API_KEY"
@@ -40,32 +41,72 @@ class Author:
     def answer(
         self, asks: Sequence[Ask], *, temperature: float, max_completion_length: int, seed: Sequence[Any]
     ) -> list[tuple[str, ...]]:
-        """Texts for each request; all have to be of one kind, so that one form serves them.
+        """Texts for each request; requests of one form are answered together. All ask for as many answers."""
+        how = Sampling(max_completion_length, temperature)
+        alike: dict[Form | None, list[int]] = {}
+        for number, ask in enumerate(asks):
+            alike.setdefault(ask.form, []).append(number)
+        found: dict[int, tuple[str, ...]] = {}
+        for form, numbers in alike.items():
+            prompts = [self._prompt(str(i), asks[i]) for i in numbers]
+            found |= zip(numbers, self._of_form(form, prompts, how, seed, asks[0].n), strict=True)
+        self.spent["requests"] += sum(map(len, found.values()))
+        self.spent["prompt_tokens"] += sum(sum(self.length(m.content) for m in a.messages) for a in asks)
+        self.spent["completion_tokens"] += sum(self.length(text) for row in found.values() for text in row)
+        return [tuple(ask.begun + text for text in found[i]) for i, ask in enumerate(asks)]
 
-        A server that refuses a JSON schema is asked without one from then on, which is said.
+    def _prompt(self, name: str, ask: Ask) -> Asked:
+        """A request as the sampler takes it; an answer that has begun goes on in this process only."""
+        if not ask.begun or not isinstance(self.sampler, Policy):
+            return Prompt(name, ask.messages)
+        tokenizer = self.sampler.tokenizer
+        begun = tokenizer.encode(ask.begun.rstrip(), add_special_tokens=False)
+        return TokenPrompt(name, (*chat.render_prompt(tokenizer, ask.messages), *begun))
+
+    @property
+    def continues(self) -> bool:
+        """Whether an answer can be given its beginning (`Ask.begun`): in this process alone."""
+        return isinstance(self.sampler, Policy)
+
+    def kept(
+        self,
+        asks: Sequence[Ask],
+        faults: Callable[[int, str], int],
+        *,
+        drafts: int,
+        temperature: float,
+        max_completion_length: int,
+        seed: Sequence[Any],
+    ) -> list[str]:
+        """An answer to each request: of up to `drafts` the one with the fewest `faults(number of the request, text)`.
+
+        The first is drawn at `temperature`. Only where it has a fault others are drawn, at a temperature of 1 at least.
         """
-        if not asks:
-            return []
-        form = asks[0].form
+        how: dict[str, Any] = {"max_completion_length": max_completion_length}
+        best = [text for (text,) in self.answer(asks, temperature=temperature, seed=seed, **how)]
+        faulty = [i for i, text in enumerate(best) if faults(i, text)] if drafts > 1 else []
+        again = [replace(asks[i], n=drafts - 1) for i in faulty]
+        others = self.answer(again, temperature=max(1.0, temperature), seed=(*seed, "again"), **how)
+        for i, texts in zip(faulty, others, strict=True):
+            best[i] = min((best[i], *texts), key=partial(faults, i))
+        return best
+
+    def _of_form(
+        self, form: Form | None, prompts: Sequence[Asked], how: Sampling, seed: Sequence[Any], n: int
+    ) -> list[tuple[str, ...]]:
+        """Answers kept to a form; a server that refuses a JSON schema is asked without from then on, which is said."""
         grammar = getattr(form, self.constrained) if form is not None and self.constrained else ""
-        how = Sampling(max_completion_length, temperature, grammar=grammar)
-        prompts = [Prompt(str(number), ask.messages) for number, ask in enumerate(asks)]
         try:
-            answers = self.sampler.answer(prompts, how, seed=seed, n=asks[0].n)
+            answers = self.sampler.answer(prompts, replace(how, grammar=grammar), seed=seed, n=n)
         except Refused as refusal:
             if not grammar:
                 raise
-            answers = self.sampler.answer(prompts, replace(how, grammar=""), seed=seed, n=asks[0].n)
+            answers = self.sampler.answer(prompts, how, seed=seed, n=n)
             self.constrained = ""
             terminal.say(f"{refusal}; answers are asked for without a JSON schema from here on")
-        found = [
-            tuple(map(lines_of, a.texts)) if self.constrained == "schema" and form else a.texts
-            for a in answers
-        ]
-        self.spent["requests"] += sum(map(len, found))
-        self.spent["prompt_tokens"] += sum(sum(self.length(m.content) for m in a.messages) for a in asks)
-        self.spent["completion_tokens"] += sum(self.length(text) for row in found for text in row)
-        return found
+        if self.constrained == "schema" and form:
+            return [tuple(map(lines_of, a.texts)) for a in answers]
+        return [a.texts for a in answers]
 
 
 def open_author(model: str, server: str = "", *, explained: bool | None = None) -> Author:

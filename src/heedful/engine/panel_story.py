@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from heedful.engine import panel_trees, plan_choice
 from heedful.engine.panel_author import Author, frame_length
+from heedful.engine.panel_prose import held
 from heedful.engine.plan_choice import Choose
 from heedful.engine.policy import Policy
 from heedful.engine.sampler import TokenPrompt
 from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
-from heedful.panels import consistency, desk
+from heedful.panels import consistency, desk, requests
 from heedful.panels.desk import Desk
 from heedful.panels.panel import Panel
 from heedful.types import Lang
@@ -42,15 +44,29 @@ def read_first(
     lang: Lang,
     *,
     seed: Sequence[Any],
+    drafts: int = 1,
     max_completion_length: int = 192,
 ) -> list[Desk]:
-    """A desk for each opening, with the panel that the author reads from it: nothing else is known of the story."""
+    """A desk for each opening, with the panel that the author reads from it: nothing else is known of the story.
+
+    An opening that speaks against what was read is read again, up to `drafts` times in all.
+    """
     fresh = [desk.begin(f"story {number}", Panel(lang=lang)) for number in range(len(openings))]
     asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(fresh, openings, strict=True)]
-    found = author.answer(
-        asks, temperature=0.0, max_completion_length=max_completion_length, seed=(*seed, "opening")
+
+    def misread(number: int, patch: str) -> int:
+        panel, _ = requests.updated(fresh[number].panel, patch)
+        return len(consistency.marks(panel, openings[number]))
+
+    found = author.kept(
+        asks,
+        misread,
+        drafts=drafts,
+        temperature=0.0,
+        max_completion_length=max_completion_length,
+        seed=(*seed, "opening"),
     )
-    return [desk.written(d, t, patch) for d, t, (patch,) in zip(fresh, openings, found, strict=True)]
+    return [desk.written(d, t, patch) for d, t, patch in zip(fresh, openings, found, strict=True)]
 
 
 def from_panels(
@@ -63,39 +79,70 @@ def from_panels(
     plans: int = 1,
     choose: Choose = plan_choice.first,
     drafts: int = 1,
+    closed: bool = False,
     panel_tokens: int = 256,
     max_completion_length: int = 96,
     prompts: Prompts | None = None,
 ) -> Iterator[list[Desk]]:
     """Yield the desks after each passage; of `plans` candidates each takes the one that `choose` says.
 
-    Of `drafts` of a passage the one that speaks least against the panel is kept, by rule. A desk without a plan that
-    can be read keeps its panel's own.
+    With more than one of `drafts` passages are held to their panels (`panel_prose`), and an update that disagrees with
+    its passage is drawn again. With a `closed` cast plans name nobody but whom the panel has, and updates change only
+    what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its panel's own.
     """
     now = list(desks)
 
-    def answers(asks: Sequence[desk.Ask], temperature: float, *where: Any) -> list[tuple[str, ...]]:
+    def noted(asks: Sequence[desk.Ask]) -> Sequence[desk.Ask]:
         if prompts is not None:
             prompts.add(asks[0].kind, [frame_length(author, a) for a in asks])
-        return author.answer(
-            asks, temperature=temperature, max_completion_length=max_completion_length, seed=(*seed, *where)
-        )
+        return asks
 
     for number in range(passages):
         now = [desk.fitted(d, author.length, panel_tokens)[0] for d in now]
-        asks = [desk.ask_plan(d, plans, explained=author.explained) for d in now]
-        candidates = [
-            desk.plans(d, texts) or [d.panel.plan or ("-",)]
-            for d, texts in zip(now, answers(asks, heat.plan, number, "plan"), strict=True)
-        ]
+        asks = [desk.ask_plan(d, plans, explained=author.explained, closed=closed) for d in now]
+        answers = author.answer(
+            noted(asks),
+            temperature=heat.plan,
+            max_completion_length=max_completion_length,
+            seed=(*seed, number, "plan"),
+        )
+        candidates = [readable(d, texts) for d, texts in zip(now, answers, strict=True)]
         now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
-        asks = [desk.ask_write(d, drafts, explained=author.explained) for d in now]
-        written = answers(asks, heat.prose, number, "write")
-        told = [consistency.least(d.panel, texts) or "-" for d, texts in zip(now, written, strict=True)]
-        asks = [desk.ask_update(d, t, explained=author.explained) for d, t in zip(now, told, strict=True)]
-        patches = answers(asks, heat.update, number, "update")
-        now = [desk.written(d, t, p) for d, t, (p,) in zip(now, told, patches, strict=True)]
+        told = held(
+            author,
+            noted([desk.ask_write(d, explained=author.explained) for d in now]),
+            [d.panel for d in now],
+            drafts=drafts,
+            temperature=heat.prose,
+            max_completion_length=max_completion_length,
+            seed=(*seed, number, "write"),
+        )
+        told = [text or "-" for text in told]
+        asks = [
+            desk.ask_update(d, t, explained=author.explained, closed=closed)
+            for d, t in zip(now, told, strict=True)
+        ]
+        patches = author.kept(
+            noted(asks),
+            partial(unlike, now, told),
+            drafts=drafts,
+            temperature=heat.update,
+            max_completion_length=max_completion_length,
+            seed=(*seed, number, "update"),
+        )
+        now = [desk.written(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
         yield now
+
+
+def readable(on: Desk, answers: Sequence[str]) -> list[tuple[str, ...]]:
+    """The plans that can be read, or the panel's own."""
+    return desk.plans(on, answers) or [on.panel.plan or ("-",)]
+
+
+def unlike(desks: Sequence[Desk], passages: Sequence[str], number: int, patch: str) -> int:
+    """How many people and things an update leaves elsewhere than its passage."""
+    before = desks[number].panel
+    return len(consistency.misread(before, passages[number], requests.updated(before, patch)[0]))
 
 
 def from_text(

@@ -1,8 +1,8 @@
 """How much memory and time a stage will take: its sizes (`engine.sizes`) times costs measured in a small rehearsal.
 
-Memory and time of a packed row grow linearly with its tokens, so two small sizes say what a large one takes. Where
-the whole model would not fit even for that, it is rehearsed with two and four layers: both costs are linear in
-layers too.
+Memory of a packed row grows linearly with its tokens and time in proportion to them, so two small sizes say what a
+large one takes. Where the whole model would not fit even for that, it is rehearsed with two and four layers: both
+costs are linear in layers too.
 """
 
 import json
@@ -24,7 +24,6 @@ from heedful.errors import UserError
 from heedful.nn import hub
 
 STAGES = ("pretrain", "sft", "reward", "prefer", "rl")
-BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimiser": 8}
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Forecast:
     stage: str
     parameters: int
     trained: int
+    bytes_per_parameter: dict[str, int]
     peak: dict[str, int]
     seconds: dict[str, float]
     bytes_per_token: float
@@ -60,7 +60,7 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
     apart = stage == "rl" and settings["advantage"] == "gae" and settings["critic"] != "shared"
     critic = body if apart else 0
     trained = parameters + critic
-    each = {**BYTES_PER_PARAMETER, **({"optimiser": 2} if settings["optimizer"] == "adamw_8bit" else {})}
+    each = bytes_per_parameter(settings)
     held = trained * sum(each.values()) + (4 * (parameters + body) if stage == "rl" else 0)
     whole = held < 0.3 * machine.memory()
     script = Script(
@@ -76,16 +76,26 @@ def forecast(stage: str, settings: dict[str, Any], *, model: str) -> Forecast:
     points = [point for each in scripts for point in played(each)]
     layers = hub.read_config(model).get_text_config().num_hidden_layers
     largest = {"train": sizes.row, "score": sizes.scored, "sample": sizes.answer, "optimize": 1}
-    found = {phase: line(points, phase) for phase in script.sizes}
+    found = {phase: memory_line(points, phase) for phase in script.sizes}
     return Forecast(
         stage=stage,
         parameters=parameters,
         trained=trained,
-        peak={p: round(found[p][0].at(layers, largest[p])) for p in found if p != "optimize"},
-        seconds=step_seconds(stage, sizes, {p: found[p][1] for p in found}, layers),
-        bytes_per_token=found["train"][0].slope(layers),
+        bytes_per_parameter=each,
+        peak={p: round(found[p].at(layers, largest[p])) for p in found if p != "optimize"},
+        seconds=step_seconds(sizes, time_lines(points), layers),
+        bytes_per_token=found["train"].slope(layers),
         sizes=sizes,
     )
+
+
+def bytes_per_parameter(settings: dict[str, Any]) -> dict[str, int]:
+    """What is held of every parameter that is trained; a weight in bf16 has its master in fp32."""
+    return {
+        "weights": 6 if settings["precision"] == "bf16" else 4,
+        "gradients": 4,
+        "optimiser": 2 if settings["optimizer"] == "adamw_8bit" else 8,
+    }
 
 
 def count(model: str) -> int:
@@ -99,14 +109,14 @@ def phases(stage: str, sizes: Sizes) -> dict[str, list[int]]:
     """Small sizes at which each phase is measured, in the order in which a stage runs them."""
     found = {"score": small(sizes.scored), "train": small(sizes.row), "optimize": [1]}
     if stage == "rl":
-        found = {"sample": small(sizes.answer, least=4), **found}
+        found = {"sample": small(sizes.answer, least=16, apart=4), **found}
     return found
 
 
-def small(size: int, least: int = 1024) -> list[int]:
+def small(size: int, least: int = 1024, apart: int = 2) -> list[int]:
     """Two sizes that are cheap and still say what `size` takes."""
     upper = min(size, max(least * 2, size // 4))
-    return [max(1, upper // 2), upper]
+    return [max(1, upper // apart), upper]
 
 
 def played(script: Script) -> list[Point]:
@@ -139,41 +149,55 @@ class Line:
         return self.c + self.d * layers
 
 
-def line(points: Iterable[Point], phase: str) -> tuple[Line, Line]:
-    """Memory and time of a phase as lines through its points.
+NOTHING = Line(0.0, 0.0, 0.0, 0.0)
 
-    Time is measured on a machine that others use too: where a line through it would cross zero tokens below zero
-    seconds, it goes through the origin.
-    """
+
+def memory_line(points: Iterable[Point], phase: str) -> Line:
+    """The peak of a phase as a line through its points."""
     mine = [p for p in points if p.phase == phase]
-    sizes, layers = sorted({p.size for p in mine}), sorted({p.layers for p in mine})
-
-    def through(values: Sequence[float]) -> Line:
-        columns = [np.ones(len(mine))]
-        columns += [np.array([float(p.layers) for p in mine])] if len(layers) > 1 else []
-        columns += [c * np.array([float(p.size) for p in mine]) for c in columns] if len(sizes) > 1 else []
-        x, *_ = np.linalg.lstsq(np.stack(columns, 1), np.array(values), rcond=None)
-        if len(layers) > 1:
-            return Line(*x) if len(sizes) > 1 else Line(x[0], x[1], 0.0, 0.0)
-        return Line(x[0], 0.0, x[1] if len(sizes) > 1 else 0.0, 0.0)
-
-    seconds = through([p.seconds for p in mine])
-    most = max(p.layers for p in mine)
-    if len(sizes) > 1 and (seconds.at(most, 0) < 0 or seconds.slope(most) < 0):
-        rate = sum(p.seconds for p in mine) / sum(p.size * p.layers for p in mine)
-        seconds = Line(0.0, 0.0, 0.0, rate)
-    return through([float(p.peak) for p in mine]), seconds
+    return fitted(mine, [float(p.peak) for p in mine], growing=len({p.size for p in mine}) > 1)
 
 
-def step_seconds(stage: str, sizes: Sizes, costs: dict[str, Line], layers: int) -> dict[str, float]:
+def time_lines(points: Sequence[Point]) -> dict[str, Line]:
+    """Seconds of every phase: an update takes what it takes, the rest of a step is in proportion to its tokens.
+
+    Time is measured on a machine that others use too: of two small sizes, a line with a free beginning would say of a
+    large one what chance says. Sampling begins with the prompts and is measured over a wider range.
+    """
+
+    def seconds(phase: str, update: Line = NOTHING, **how: bool) -> Line:
+        mine = [p for p in points if p.phase == phase]
+        return fitted(mine, [max(p.seconds - update.at(p.layers, 1), 0.0) for p in mine], **how)
+
+    found = {"optimize": seconds("optimize", growing=False)}
+    found["train"] = seconds("train", found["optimize"], fixed=False)
+    found["score"] = seconds("score", fixed=False)
+    return found | ({"sample": seconds("sample")} if any(p.phase == "sample" for p in points) else {})
+
+
+def fitted(
+    points: Sequence[Point], values: Sequence[float], *, fixed: bool = True, growing: bool = True
+) -> Line:
+    """The line nearest to values at these points, with a part that is `fixed` and one that grows with tokens."""
+    layered = len({p.layers for p in points}) > 1
+    basis: dict[str, list[float]] = {}
+    for names, there, size in (("ab", fixed, [1] * len(points)), ("cd", growing, [p.size for p in points])):
+        if there:
+            basis[names[0]] = [float(n) for n in size]
+        if there and layered:
+            basis[names[1]] = [float(p.layers * n) for p, n in zip(points, size, strict=True)]
+    x, *_ = np.linalg.lstsq(np.array(list(basis.values())).T, np.array(values), rcond=None)
+    return replace(NOTHING, **dict(zip(basis, map(float, x), strict=True)))
+
+
+def step_seconds(sizes: Sizes, costs: dict[str, Line], layers: int) -> dict[str, float]:
     """Seconds of one step of a stage by phase."""
     update = costs["optimize"].at(layers, 1)
-    row = sizes.step / sizes.micro
-    learn = (costs["train"].at(layers, row) - update) * sizes.micro
-    if stage != "rl":
-        return {"train": max(learn, 0.0) + update}
+    learn = costs["train"].at(layers, sizes.step)
+    if "sample" not in costs:
+        return {"train": learn + update}
     return {
         "sample": costs["sample"].at(layers, sizes.answer) * sizes.waves,
-        "score": costs["score"].slope(layers) * sizes.step,
-        "train": max(learn, 0.0) * sizes.epochs + update * sizes.updates,
+        "score": costs["score"].at(layers, sizes.step),
+        "train": learn * sizes.epochs + update * sizes.updates,
     }

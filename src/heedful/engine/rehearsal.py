@@ -3,6 +3,7 @@
 Reads a `Script` as JSON on standard input and writes one measured `Point` a line. Run by `engine.planner`.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -21,7 +22,7 @@ from heedful.engine import allocator, process
 from heedful.engine.algorithms import policy_terms, value_term, watched
 from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.fit import Term, fit
-from heedful.engine.optim import Optimizer
+from heedful.engine.optim import Optimizer, grad_norm
 from heedful.engine.precision import Precision, dtype
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
@@ -74,14 +75,17 @@ def play(script: Script) -> Iterator[Point]:
         allocator.release()
         for phase, sizes in script.sizes.items():
             if number < len(sizes):
-                work: Callable[[int], float] = getattr(cast, phase)
+                work: Callable[[int], tuple[int, float]] = getattr(cast, phase)
                 process.forget_peak_memory()
-                seconds = work(sizes[number])
-                yield Point(phase, cast.layers, sizes[number], process.peak_memory_bytes(), seconds)
+                size, seconds = work(sizes[number])
+                yield Point(phase, cast.layers, size, process.peak_memory_bytes(), seconds)
 
 
 class Cast:
-    """The models of a stage with random weights, and the phases of its work."""
+    """The models of a stage with random weights, and the phases of its work.
+
+    A phase works on about as many tokens as it is told and returns how many those were, and the seconds they took.
+    """
 
     def __init__(self, script: Script) -> None:
         self.stage, self.shapes = script.stage, script.shapes
@@ -102,6 +106,10 @@ class Cast:
                 self.model = ScorerWithWriter(base, self.model)
         elif self.stage == "rl":
             self.readers = [random_model(script.model, script.layers, self.settings.precision)]
+            if (
+                self.settings.precision == "bf16"
+            ):  # the sampler's log-probs are not near enough to a fresh forward's
+                self.readers.append(base)
             self.scorers = [hub.scorer_from(random_model(script.reward, script.layers, "fp32"), seed=0)]
             if self.settings.advantage == "gae" and self.settings.critic == "shared":
                 self.model = SharedTrunk(base)
@@ -116,23 +124,28 @@ class Cast:
             recompute_layers(self.model)
         self.optimizer: Optimizer = new_optimizer(self.model, self.settings)
 
-    def train(self, size: int) -> float:
+    def train(self, size: int) -> tuple[int, float]:
         """Optimiser steps of one micro-batch; seconds of a step."""
         trees = self.trees(size)
-        batch = microbatches(trees, sum(t.size for t in trees))
+        tokens = sum(t.size for t in trees)
+        batch = microbatches(trees, tokens)
         terms, watch = objective(self.stage, self.settings)
         steps = fit(self.model, [batch] * 3, terms, self.optimizer, watch=watch, max_grad_norm=1.0)
-        return min(step.seconds for step in steps)  # what else the machine does only adds
+        return tokens, min(step.seconds for step in steps)  # what else the machine does only adds
 
-    def optimize(self, size: int) -> float:
-        """The optimiser's step alone, on gradients of zero; `size` plays no part."""
-        for parameter in self.optimizer.parameters:
-            parameter.grad = torch.zeros_like(parameter)
-        began = time.perf_counter()
-        self.optimizer.step()
-        return time.perf_counter() - began
+    def optimize(self, size: int) -> tuple[int, float]:
+        """The update alone, on gradients of zero: norm, step and copies; `size` plays no part."""
+        seconds = []
+        for _ in range(3):
+            for parameter in self.optimizer.parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            began = time.perf_counter()
+            grad_norm(self.optimizer.parameters, 1.0)
+            self.optimizer.step()
+            seconds.append(time.perf_counter() - began)
+        return size, min(seconds)
 
-    def score(self, size: int) -> float:
+    def score(self, size: int) -> tuple[int, float]:
         """What a stage computes without gradient on a row of tokens: reference, held-out loss, rewards, values."""
         trees = self.trees(size)
         began = time.perf_counter()
@@ -140,9 +153,9 @@ class Cast:
             sequence_columns(reader, trees, "logp", token_budget=size)
         for scorer in self.scorers:
             sequence_columns(scorer, trees, "score", token_budget=size)
-        return time.perf_counter() - began
+        return sum(t.size for t in trees), time.perf_counter() - began
 
-    def sample(self, size: int) -> float:
+    def sample(self, size: int) -> tuple[int, float]:
         """Answers of `size` tokens for as many prompts as are in work at once."""
         s = self.settings
         prompts = min(s.slots, s.prompts_per_step)
@@ -156,24 +169,28 @@ class Cast:
         ]
         began = time.perf_counter()
         sample(self.policy, requests, Sampling(size), stop=[-1], slots=s.slots)
-        return time.perf_counter() - began
+        return size, time.perf_counter() - began
 
     def trees(self, size: int) -> list[Tree]:
-        """Random examples of the stage's shapes, `size` tokens of them."""
+        """Random examples of the stage's shapes, as many as `size` tokens hold; if they hold none, a smaller one.
+
+        Filling up what is left with small ones would make attention's segments shorter than they are in the stage.
+        """
         rng = np.random.default_rng(0)
         made: list[Tree] = []
-        left, number = size, 0
-        while left > 2:
-            tree = self._tree(self.shapes[number % len(self.shapes)], left, rng)
-            number, left = number + 1, left - tree.size
-            made.append(tree)
+        left = size
+        for prompt, answers in itertools.cycle(self.shapes):
+            whole = prompt + sum(answers)
+            if made and whole > left:
+                return made
+            part = min(1.0, size / whole)
+            shape = max(1, int(prompt * part)), tuple(max(1, int(a * part)) for a in answers)
+            made.append(self._tree(shape, rng))
+            left -= made[-1].size
         return made
 
-    def _tree(self, shape: Shape, room: int, rng: np.random.Generator) -> Tree:
+    def _tree(self, shape: Shape, rng: np.random.Generator) -> Tree:
         prompt, answers = shape
-        if prompt + sum(answers) > room:  # what is left is filled with a smaller example of the same shape
-            shrink = room / (prompt + sum(answers))
-            prompt, answers = max(1, int(prompt * shrink)), tuple(max(1, int(a * shrink)) for a in answers)
         ids = rng.integers(0, self.vocabulary, prompt)
         if self.stage in ("pretrain", "sft"):
             whole = np.concatenate([ids, rng.integers(0, self.vocabulary, sum(answers))])

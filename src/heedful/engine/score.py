@@ -12,7 +12,7 @@ from heedful.data.packing import pack
 from heedful.engine.attention import NAME, TreeRows, Variant, using
 from heedful.engine.batch import Packed, Tree, collate
 from heedful.engine.choose import truncate
-from heedful.engine.head import linear_head
+from heedful.engine.head import linear_head, plain_head
 from heedful.engine.kernels.choice import kernels_for
 from heedful.engine.kernels.head import head_kernel
 from heedful.engine.kernels.patch import use_fused
@@ -20,6 +20,7 @@ from heedful.engine.padded import refuse_recurrent, use_padding
 from heedful.engine.sampling import Sampling
 from heedful.losses import bind
 from heedful.nn.actor_critic import ActorCritic, SharedTrunk
+from heedful.nn.divergence import token_kl
 from heedful.nn.likelihood_scorer import LikelihoodScorer
 from heedful.nn.logprob import Guess, token_logprobs
 from heedful.nn.pupil import Pupil
@@ -74,7 +75,7 @@ def _probe(model: Any) -> int:
 
 def logits(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
     """Logits [len(rows), vocabulary] of a causal language model at the given positions of the row."""
-    with using(TreeRows(packed.layout)) as keywords:
+    with using(TreeRows(packed.layout, packed.unseen)) as keywords:
         out = model(
             packed.ids[None],
             position_ids=packed.positions[None],
@@ -88,7 +89,7 @@ def logits(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
 
 def states(model: nn.Module, packed: Packed, rows: Tensor) -> Tensor:
     """Last hidden states [len(rows), D] at the given positions of the row."""
-    with using(TreeRows(packed.layout)) as keywords:
+    with using(TreeRows(packed.layout, packed.unseen)) as keywords:
         out = model.base_model(  # type: ignore[operator]
             packed.ids[None], position_ids=packed.positions[None], use_cache=False, **keywords
         )
@@ -179,6 +180,12 @@ def computed(
     policy = model.policy if isinstance(model, ActorCritic | SharedTrunk | Pupil) else model
     values: dict[str, Tensor] = {}
     hidden = None
+    if "state" in quantities:
+        values["state"] = states(policy, packed, packed.rows)
+    if "ref_kl" in quantities:
+        hidden = states(policy, packed, packed.rows)
+        heads = plain_head(policy), plain_head(model.teacher)
+        values["ref_kl"] = token_kl(hidden, heads[0], packed.columns["ref_state"], heads[1])
     if "value" in quantities and isinstance(model, SharedTrunk):
         hidden = states(policy, packed, packed.rows)
         values["value"] = F.linear(hidden.float(), model.value_head.weight.float())[:, 0]
@@ -261,6 +268,7 @@ def sequence_columns(
     A per-token column gives [n] values per sequence, `score` gives one. `drawn` is how the answers were sampled, where
     log-probs are to be of that distribution.
     """
+    use_packed_attention(model)
     order: dict[int, list[Tensor]] = {}
     for bin_ in pack([t.size for t in trees], token_budget):
         packed = replace(collate([trees[i] for i in bin_]), drawn=drawn).to(device_of(model))

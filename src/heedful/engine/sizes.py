@@ -37,7 +37,6 @@ class Sizes:
     step: float
     scored: int
     steps: int | None = None
-    micro: float = 1.0
     answer: int = 0
     waves: int = 1
     epochs: int = 1
@@ -56,7 +55,7 @@ def sizes_of(stage: str, settings: dict[str, Any], model: str) -> Sizes:
         shapes: tuple[Shape, ...] = ((length // 2, (length // 2,) * (1 if stage == "sft" else 2)),)
         if stage == "pretrain":
             shapes = ((1, (length - 1,)),)
-        return Sizes(shapes, min(budget, step), step, scored, micro=math.ceil(step / budget))
+        return Sizes(shapes, min(budget, step), step, scored)
     order = train.plan(
         trees,
         tokens_per_step=settings["tokens_per_step"],
@@ -74,7 +73,6 @@ def sizes_of(stage: str, settings: dict[str, Any], model: str) -> Sizes:
         step=float(np.mean([sum(row) for row in rows])),
         scored=int(min(scored, whole if stage == "reward" else max(heldout, max(sizes)))),
         steps=len(order),
-        micro=float(np.mean([len(row) for row in rows])),
     )
 
 
@@ -95,7 +93,6 @@ def rl_sizes(settings: dict[str, Any], model: str) -> Sizes:
         step=step,
         scored=round(min(SCORED, step)),
         steps=settings["iterations"],
-        micro=micro * settings["num_mini_batches"],
         answer=answer,
         waves=math.ceil(settings["prompts_per_step"] / settings["slots"]),
         epochs=settings["num_ppo_epochs"],

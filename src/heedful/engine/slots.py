@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from heedful.engine.decode import Cache
 from heedful.engine.forward import decode, prefill
+from heedful.engine.graphs import Steps, recorded_steps
 from heedful.engine.kernels.step import StepKernel
 from heedful.engine.whole import whole_step
 
@@ -67,12 +68,19 @@ class Slots:
         rows = (self.prompt_length, self.slot, self.sample, self.token, self.written - 1)
         if self.whole is not None:
             return self.whole(*rows)
+        if self.recorded is not None:
+            return self.recorded(*rows)
         return decode(self.model, self.cache, *rows)
 
     @cached_property
     def whole(self) -> StepKernel | None:
         """The compiled call for steps of this model, where there is one; looked for when the cache has its layers."""
         return whole_step(self.model, self.cache)
+
+    @cached_property
+    def recorded(self) -> Steps | None:
+        """Steps that are recorded and replayed, where this device has them; the cache must have its layers."""
+        return recorded_steps(self.model, self.cache)
 
     def put(self, where: slice, token: Tensor) -> None:
         """Write the tokens that were drawn for these rows."""

@@ -15,9 +15,10 @@ from heedful import __version__
 from heedful.data import atomic
 from heedful.engine import allocator, checkpoint, process, ranks, terminal
 from heedful.engine.fit import Step
-from heedful.engine.kernels import library
+from heedful.engine.kernels import choice, library
 from heedful.engine.optim import Stepping
 from heedful.errors import UserError
+from heedful.nn import hub
 
 Inputs = Mapping[str, Path | str | None]
 """Where a stage's inputs lie: their contents count, not their paths."""
@@ -95,7 +96,7 @@ class Stage:
         same = old["identity"] == self.identity
         if "result" in old and same:
             checkpoint.discard(self.folder)  # in case of a death between the two steps of `finish`
-            library.keep(old.get("decode_kernel", library.TORCH))  # for the stages that follow
+            keep_kernels(old)  # for the stages that follow
             return dict(old["result"])
         if "result" not in old and not same and checkpoint.exist(self.folder):
             raise UserError(
@@ -115,7 +116,7 @@ class Stage:
         old = self._old()
         unfinished = old is not None and old["identity"] == self.identity and "result" not in old
         if old is not None and unfinished and self.config.resume:
-            library.keep(old.get("decode_kernel", library.TORCH))
+            keep_kernels(old)
         else:
             self._write()
             checkpoint.discard(self.folder)
@@ -130,7 +131,7 @@ class Stage:
         return result
 
     def _write(self, **more: Any) -> None:
-        atomic.write_json(self._file, {"identity": self.identity, "decode_kernel": library.in_use(), **more})
+        atomic.write_json(self._file, {"identity": self.identity, **kernels_in_use(), **more})
 
     def _old(self) -> dict[str, Any] | None:
         """What `stage.json` says, or None without one."""
@@ -208,6 +209,19 @@ class Stage:
                     break
         atomic.write_text(path, "".join(line + "\n" for line in kept))
         return path
+
+
+def kernels_in_use() -> dict[str, str]:
+    """The names of the kernels that a stage computes with, for its folder."""
+    found = {"decode_kernel": library.in_use()}
+    return found | ({"cuda_kernels": choice.in_use_on_cuda()} if hub.device().type == "cuda" else {})
+
+
+def keep_kernels(old: Mapping[str, Any]) -> None:
+    """Compute with the kernels that the stage began with; what began elsewhere says nothing of CUDA's."""
+    library.keep(old.get("decode_kernel", library.TORCH))
+    if hub.device().type == "cuda" and "cuda_kernels" in old:
+        choice.keep_on_cuda(old["cuda_kernels"])
 
 
 def described(place: Path | str) -> str:

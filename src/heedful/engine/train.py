@@ -40,7 +40,7 @@ class TrainingConfig(StageConfig):
     token_budget: int = Field(8192, gt=0)
     max_length: int = Field(512, gt=1)
     shuffle: bool = True
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     gradient_checkpointing: bool = False
 
 
@@ -64,17 +64,17 @@ def plan(
     return np.split(order, np.flatnonzero(np.diff(step)) + 1)
 
 
-Prepare = Callable[[Sequence[Tree], Sequence[int]], Sequence[Tree]]
-"""The trees of a step and their numbers -> the trees as they are trained on."""
+Prepare = Callable[[Sequence[Tree], Sequence[int], int], Sequence[Tree]]
+"""The trees of a step, their numbers and the step's -> the trees as they are trained on."""
 
 
 def packed(
-    trees: Sequence[Tree], order: Order, token_budget: int, prepare: Prepare | None = None
+    trees: Sequence[Tree], order: Order, token_budget: int, prepare: Prepare | None = None, *, start: int = 0
 ) -> Iterator[list[Packed]]:
-    """The micro-batches of each step that this process computes."""
-    for chosen in order:
+    """The micro-batches of each step from `start` on that this process computes."""
+    for number, chosen in enumerate(order[start:], start):
         step: Sequence[Tree] = [trees[i] for i in chosen]
-        ready = prepare(step, chosen.tolist()) if prepare else step
+        ready = prepare(step, chosen.tolist(), number) if prepare else step
         own = ranks.share([t.size for t in ready])
         yield microbatches([ready[i] for i in own], token_budget)
 
@@ -100,7 +100,8 @@ def train(
     """Fit `model` to `trees`, resuming from the stage's newest checkpoint.
 
     `prepare` is handed each step's trees and their numbers when their turn comes, after the step before: what it
-    computes with the model and gives them as labels is of the model as it is then.
+    computes with the model and gives them as labels is of the model as it is then. The step's number is what random
+    changes hang on.
     """
     use_packed_attention(model)
     if config.gradient_checkpointing:
@@ -122,7 +123,7 @@ def train(
         start = found.step if found else 0
         return fit(
             model,
-            packed(trees, order[start:], config.token_budget, prepare),
+            packed(trees, order, config.token_budget, prepare, start=start),
             terms,
             optimizer,
             watch=watch,

@@ -24,6 +24,7 @@ TOKEN = frozenset(
     {"logp", "entropy", "ref_logp", "behavior_logp", "advantage", "value", "old_value", "returns"}
     | {"logits", "teacher_logits"}  # a row of the vocabulary each
     | {"step_score", "step_label"}
+    | {"ref_kl"}  # over the whole vocabulary
 )
 SEQUENCE = frozenset({"score", "length", "present", "rank", "rating", "label", "best", "baseline"})
 PAIR = frozenset({"strength", "probability"})

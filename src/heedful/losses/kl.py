@@ -5,6 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from heedful.losses.shapes import PerToken
+
 Estimator = Literal["k1", "k2", "k3"]
 
 
@@ -22,6 +24,14 @@ def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
     """ref/pi - 1 - log(ref/pi): unbiased and never negative. Schulman 2020, "Approximating KL"."""
     log_ratio = ref_logp - logp
     return log_ratio.exp() - 1 - log_ratio
+
+
+def vocabulary(ref_kl: PerToken) -> PerToken:
+    """sum_v pi(v) (log pi(v) - log ref(v)) after each token: the KL itself, of which the others see one word.
+
+    Lu et al. 2022, eq. 2 (Quark, arXiv:2205.13636).
+    """
+    return ref_kl
 
 
 def k1_weighted(logp: Tensor, behavior_logp: Tensor, ref_logp: Tensor) -> Tensor:

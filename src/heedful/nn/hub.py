@@ -3,7 +3,7 @@
 import copy
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import torch
 from safetensors import SafetensorError
@@ -115,39 +115,46 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def new_llama(
-    *,
-    vocab_size: int,
-    hidden_size: int,
-    layers: int,
-    heads: int,
-    max_length: int,
-    bos: int,
-    eos: int,
-    pad: int,
-    rope_theta: float = 10_000.0,
-    initializer_range: float = 0.02,
-    attention_bias: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> Any:
-    """A Llama-architecture model with random weights, drawn from torch's global generator."""
-    config = LlamaConfig(
-        vocab_size=vocab_size,
+class LlamaShape(TypedDict):
+    """What a new Llama is made of."""
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    max_length: int
+    bos: int
+    eos: int
+    pad: int
+    rope_theta: NotRequired[float]
+    initializer_range: NotRequired[float]
+    attention_bias: NotRequired[bool]
+
+
+def llama_config(**shape: Unpack[LlamaShape]) -> Any:
+    """The configuration of a Llama of this shape."""
+    hidden_size = shape["hidden_size"]
+    return LlamaConfig(
+        vocab_size=shape["vocab_size"],
         hidden_size=hidden_size,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["heads"],
         intermediate_size=-(-hidden_size * 8 // 3 // 32) * 32,
-        max_position_embeddings=max_length,
+        max_position_embeddings=shape["max_length"],
         tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
-        initializer_range=initializer_range,
-        attention_bias=attention_bias,
-        bos_token_id=bos,
-        eos_token_id=eos,
-        pad_token_id=pad,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.get("rope_theta", 10_000.0)},
+        initializer_range=shape.get("initializer_range", 0.02),
+        attention_bias=shape.get("attention_bias", False),
+        bos_token_id=shape["bos"],
+        eos_token_id=shape["eos"],
+        pad_token_id=shape["pad"],
     )
-    return AutoModelForCausalLM.from_config(config, dtype=dtype).to(device())
+
+
+def new_llama(*, dtype: torch.dtype = torch.float32, **shape: Unpack[LlamaShape]) -> Any:
+    """A Llama of this shape with random weights, drawn from torch's global generator."""
+    return AutoModelForCausalLM.from_config(llama_config(**shape), dtype=dtype).to(device())
 
 
 def scorer_from(model: Any, *, seed: int) -> Any:

@@ -46,6 +46,8 @@ class Guess(Protocol):
 class Kernel(Protocol):
     """A compiled form of what is done to rows of plain logits z [n, V] (engine/kernels/head.py)."""
 
+    def times(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None: ...
+
     def read(
         self, z: Tensor, targets: Tensor, logsum: Tensor, logp: Tensor, entropy: Tensor | None
     ) -> None: ...
@@ -105,9 +107,9 @@ class _LogProbs(torch.autograd.Function):
         at_hand = Head(weight, bias, head.scale, head.softcap)
         sums, guessed = None, None
         if guess is not None and any(ctx.needs_input_grad[:3]):
-            sums = _Sums(at_hand, hidden, ctx.needs_input_grad)
+            sums = Sums(at_hand, hidden, ctx.needs_input_grad, kernel)
             guessed = torch.empty_like(logp), torch.empty_like(entropies)
-        for part, z in _chunks(hidden, at_hand, rows, narrow=kernel is not None):
+        for part, z in chunks(hidden, at_hand, rows, kernel):
             own = entropies[part] if entropy else None
             if kernel is not None:
                 kernel.read(z, targets[part], logsum[part], logp[part], own)
@@ -135,8 +137,8 @@ class _LogProbs(torch.autograd.Function):
             ctx.guess.missed()
         hidden, weight, bias, targets, logsum, entropies = ctx.saved_tensors
         head = Head(weight, bias, *ctx.head)
-        sums = _Sums(head, hidden, ctx.needs_input_grad)
-        for part, z in _chunks(hidden, head, ctx.rows, narrow=ctx.kernel is not None):
+        sums = Sums(head, hidden, ctx.needs_input_grad, ctx.kernel)
+        for part, z in chunks(hidden, head, ctx.rows, ctx.kernel):
             if ctx.kernel is None:
                 z -= logsum[part, None]
             own = None if of_entropy is None else entropies[part]
@@ -194,11 +196,12 @@ def _turn(
     return grad.mul_(head.scale) if head.scale != 1 else grad
 
 
-class _Sums:
+class Sums:
     """Gradients of hidden states, weight and bias, as far as they are needed, summed over chunks of rows."""
 
-    def __init__(self, head: Head, hidden: Tensor, needed: tuple[bool, ...]) -> None:
+    def __init__(self, head: Head, hidden: Tensor, needed: tuple[bool, ...], kernel: Kernel | None) -> None:
         self.head, self.states = head, hidden
+        self.times = times if kernel is None else kernel.times
         self.hidden = torch.empty_like(hidden) if needed[0] else None
         self.weight = torch.zeros_like(head.weight, dtype=torch.float32) if needed[1] else None
         self.bias = (
@@ -208,26 +211,29 @@ class _Sums:
     def add(self, part: slice, grad: Tensor) -> None:
         grad = grad.to(self.states.dtype)
         if self.hidden is not None:
-            torch.mm(grad, self.head.weight, out=self.hidden[part])
+            self.times(grad, self.head.weight.t(), self.hidden[part])
         if self.weight is not None:
-            _add_product(self.weight, grad.t(), self.states[part])
+            self.times(grad.t(), self.states[part].t(), self.weight, add=True)
         if self.bias is not None:
             self.bias += grad.sum(0, dtype=torch.float32)
 
     def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return self.hidden, _like(self.weight, self.head.weight), _like(self.bias, self.head.bias)
+        """The parameters' are in fp32: autograd makes of them what these collect."""
+        return self.hidden, self.weight, self.bias
 
 
-def _chunks(hidden: Tensor, head: Head, rows: int, *, narrow: bool) -> Iterator[tuple[slice, Tensor]]:
-    """A few rows' logits at a time, in fp32 unless `narrow`; the next ones take their place."""
+def chunks(hidden: Tensor, head: Head, rows: int, kernel: Kernel | None) -> Iterator[tuple[slice, Tensor]]:
+    """A few rows' logits at a time, in fp32 or as a kernel takes them; the next ones take their place."""
+    product = times if kernel is None else kernel.times
     buffer = hidden.new_empty(min(rows, len(hidden)), len(head.weight))
     wide = buffer
-    if buffer.dtype != torch.float32 and not narrow:
+    if buffer.dtype != torch.float32 and kernel is None:
         wide = torch.empty_like(buffer, dtype=torch.float32)
     for start in range(0, len(hidden), rows):
         part = slice(start, min(start + rows, len(hidden)))
         n = part.stop - start
-        z = torch.mm(hidden[part], head.weight.t(), out=buffer[:n])
+        z = buffer[:n]
+        product(hidden[part], head.weight, z)
         if head.bias is not None:
             z += head.bias
         if wide is not buffer:
@@ -239,13 +245,11 @@ def _chunks(hidden: Tensor, head: Head, rows: int, *, narrow: bool) -> Iterator[
         yield part, z
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right; the sum over chunks stays in fp32 whatever the factors are in."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
+def times(left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
+    """out = left right^T, or += with `add`: a sum over chunks stays in fp32 whatever the factors are in."""
+    if not add:
+        torch.mm(left, right.t(), out=out)
+    elif left.dtype == out.dtype:
+        out.addmm_(left, right.t())
     else:
-        total += left @ right
-
-
-def _like(total: Tensor | None, parameter: Tensor | None) -> Tensor | None:
-    return None if total is None or parameter is None else total.to(parameter.dtype)
+        out += left @ right.t()

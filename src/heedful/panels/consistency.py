@@ -4,14 +4,14 @@ The rules are narrow on purpose: what they mark is worth a look, and what they l
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from heedful.panels.panel import NAMED, Field, Panel
 from heedful.types import Lang
 
 DEAD: dict[Lang, re.Pattern[str]] = {
-    "en": re.compile(r"\b(?:dead|died|killed|deceased)\b", re.IGNORECASE),
+    "en": re.compile(r"\b(?:dead|dies|died|killed|deceased)\b", re.IGNORECASE),
     "zh": re.compile("死|去世|亡"),
 }
 CLOSED: dict[Lang, re.Pattern[str]] = {
@@ -26,14 +26,35 @@ _IN: dict[Lang, re.Pattern[str]] = {
     "zh": re.compile("^(?!.*[把置]).*?在(?P<where>[^。，；！？]+?)里"),
 }
 _ENTERS: dict[Lang, str] = {"en": r"\b(?:to|into|in|inside|at) ", "zh": "(?:去了?|到了?|进了?|往|在|于)"}
+_WANTS: dict[Lang, str] = {
+    "en": r"\b(?:wants?|wanted|long(?:s|ed) for|wish(?:es|ed) for)\b",
+    "zh": "想要|渴望",
+}
+_IS_DEAD: dict[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"\b(?:was|is|were|are|lay|lies) dead\b", re.IGNORECASE),
+    "zh": re.compile("已经死了|已死"),
+}
 _PAST: dict[Lang, re.Pattern[str]] = {  # what stays true of the dead
     "en": re.compile(r"\b(?:(?:comes?|came|hail(?:s|ed)) from|had been|used to|was born)\b", re.I),
     "zh": re.compile("来自|出自|曾|生于"),
+}
+_FROM: dict[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"^(?P<who>.+?) (?:comes?|came|hail(?:s|ed)) from (?P<where>[^.,;!?]+)", re.IGNORECASE),
+    "zh": re.compile("^(?P<who>.+?)(?:来自|出自)(?P<where>[^。，；！？]+)"),
 }
 _STATE: dict[Lang, re.Pattern[str]] = {
     "en": re.compile(r"^(?:in|at|with|inside) (?P<where>.+)$", re.IGNORECASE),
     "zh": re.compile("^在(?P<where>.+?)里?$"),
 }
+_MEETS: dict[Lang, str] = {
+    "en": r"\b(?:meets?|met|(?:speaks?|spoke|talks?|talked) (?:to|with)) ",
+    "zh": "(?:遇见了?|会见了?|见到了?)",
+}
+_OPENERS = (  # how a sentence may open before its subject
+    r"(?:and|but|so|then|now|later|soon|again|next|suddenly|sadly|at last|once more|ever|after a while|with care|"
+    r"above all|all this time|that (?:day|night|morning|evening)|"
+    r"于是|如今|那天夜里|又一次|过了一会|小心地|可惜|素来|最最重要|一直以来)"
+)
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
@@ -61,9 +82,15 @@ def contradictions(panel: Panel) -> list[str]:
             if homes.setdefault(entry.name, field) != field:
                 found.append(f"'{entry.name}' stands in {homes[entry.name]} and in {field}")
     for name in dead(panel):
-        found += [f"'{name}' is dead, but the plan is '{line}'" for line in panel.plan if _acts(name, line)]
+        found += [
+            f"'{name}' is dead, but the plan is '{line}'"
+            for line in panel.plan
+            if _acts(name, line) or _met(panel.lang, name, line)
+        ]
     for name in shut(panel):
-        found += [f"'{name}' is closed, but the plan is '{line}'" for line in panel.plan if _has(name, line)]
+        found += [
+            f"'{name}' is closed, but the plan is '{line}'" for line in panel.plan if mentioned(name, line)
+        ]
     return list(dict.fromkeys(found))
 
 
@@ -80,60 +107,113 @@ def shut(panel: Panel) -> list[str]:
 def marks(panel: Panel, passage: str) -> list[Mark]:
     """Sentences in which the dead act, a closed place is used, or someone or something is elsewhere.
 
-    `panel` is that before the passage: who moves within the passage is not marked for it afterwards.
+    `panel` is that before the passage. Who is brought to a place within the passage is there from then on; who does
+    anything else may be anywhere.
     """
     found: list[Mark] = []
-    moved: set[str] = set()
+    gone = set(dead(panel))
+    where = places_of(panel)
     for match in _SENTENCE.finditer(passage):
         sentence = match[0]
-        for why in _against(panel, sentence, moved):
+        for why in _against(panel, sentence, gone, where):
             found.append(Mark(match.start() + len(sentence) - len(sentence.lstrip()), match.end(), why))
-        if not _IN[panel.lang].search(sentence):
-            moved |= {
-                e.name for f in ("people", "things") for e in panel.entries(f) if _has(e.name, sentence)
-            }
+        gone, where = _followed(panel, sentence, gone, where)
     return found
 
 
-def _against(panel: Panel, sentence: str, moved: set[str]) -> Iterator[str]:
-    for name in dead(panel):
+def places_of(panel: Panel) -> dict[str, str]:
+    """Where the panel says that people and things are, by name."""
+    entries = (*panel.people, *panel.things)
+    return {e.name: known["where"] for e in entries if (known := _STATE[panel.lang].search(e.state))}
+
+
+def _against(panel: Panel, sentence: str, gone: Collection[str], where: Mapping[str, str]) -> Iterator[str]:
+    for name in gone:
         alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
-        if alive and _acts(name, sentence):
+        if alive and (_acts(name, sentence) or _met(panel.lang, name, sentence)):
             yield f"{name} is dead"
+    for entry in panel.people if _IS_DEAD[panel.lang].search(sentence) else ():
+        if entry.state and entry.name not in gone and _acts(entry.name, sentence):
+            yield f"{entry.name} is {entry.state}"
     for name in shut(panel):
         entered = re.search(_ENTERS[panel.lang] + re.escape(name), sentence, re.IGNORECASE)
         if entered and not CLOSED[panel.lang].search(sentence):
             yield f"{name} is closed"
+    yield from _not_from(panel, sentence)
     said = _IN[panel.lang].search(sentence)
     if said is None:
         return
-    for entry in (*panel.people, *panel.things):
-        known = _STATE[panel.lang].search(entry.state)
-        subject = _acts(entry.name, sentence) or _ends(entry.name, sentence[: said.start()])
-        if known is None or entry.name in moved or not subject:
+    for name, place in where.items():
+        subject = _acts(name, sentence) or _ends(name, sentence[: said.start()])
+        if subject and place.lower() not in said["where"].lower():
+            yield f"{name} is in {place}"
+
+
+def _not_from(panel: Panel, sentence: str) -> Iterator[str]:
+    """Somebody of whom it is remembered that they come from elsewhere than a sentence says."""
+    said = _FROM[panel.lang].search(sentence.strip())
+    for line in panel.long_memory if said else ():
+        known = _FROM[panel.lang].search(line)
+        if (
+            said is None
+            or known is None
+            or not (_acts(known["who"], sentence) or _ends(known["who"], said["who"]))
+        ):
             continue
-        if known["where"].lower() not in said["where"].lower():
-            yield f"{entry.name} is {entry.state}"
+        if known["where"].lower() != said["where"].lower():
+            yield f"{known['who']} comes from {known['where']}"
 
 
-def least(panel: Panel, drafts: Sequence[str]) -> str:
-    """The draft of a passage in which the fewest sentences are marked; of equal ones the first."""
-    return min(drafts, key=lambda text: len(marks(panel, text)))
+def _followed(
+    panel: Panel, sentence: str, gone: set[str], where: dict[str, str]
+) -> tuple[set[str], dict[str, str]]:
+    """Who is dead and where everyone is after a sentence; how things stand, stood or should stand changes nothing."""
+    lang = panel.lang
+    if _IN[lang].search(sentence) or _PAST[lang].search(sentence) or re.search(_WANTS[lang], sentence, re.I):
+        return gone, where
+    named = [e.name for f in ("people", "things") for e in panel.entries(f) if mentioned(e.name, sentence)]
+    if DEAD[lang].search(sentence):
+        gone = gone | {name for name in named if _acts(name, sentence)}
+    left = {name: place for name, place in where.items() if name not in named}
+    arrival = re.search(f"^.*{_ENTERS[lang]}(?P<where>[^.,;!?。，；！？]+)", sentence, re.I | re.S)
+    if arrival is None or any(mentioned(name, arrival["where"]) for name in named):
+        return gone, left
+    before = sentence[: arrival.start("where")].lower()
+    last = max(named, key=lambda name: before.rfind(name.lower()), default="")
+    place = arrival["where"].strip().removesuffix("里")
+    return gone, {**left, last: place} if last else left
+
+
+def misread(before: Panel, passage: str, after: Panel) -> list[str]:
+    """People and things that a passage brings somewhere, lets die or leaves alone, and the panel after it does not.
+
+    Who does something that may have led anywhere is not judged, nor is anybody whom `before` does not know.
+    """
+    gone, where = set(dead(before)), places_of(before)
+    for match in _SENTENCE.finditer(passage):
+        gone, where = _followed(before, match[0], gone, where)
+    now, lost = places_of(after), set(dead(after))
+    elsewhere = [n for n, place in where.items() if n not in gone and now.get(n, "").lower() != place.lower()]
+    return elsewhere + sorted(gone - lost)
 
 
 def _ends(name: str, start: str) -> bool:
     """Whether the start of a sentence, before its verb, ends with the name: "all this time Mina"."""
-    return start.lower().rstrip().endswith(f" {name.lower()}")
+    return start.lower().rstrip().endswith(f" {name.lower()}") if name[0].isascii() else start.endswith(name)
 
 
-def _has(name: str, sentence: str) -> bool:
+def mentioned(name: str, sentence: str) -> bool:
+    """Whether a text has the name, as a word of its own."""
     edge = r"\b" if name[0].isascii() else ""
     return re.search(rf"{edge}{re.escape(name)}{edge}", sentence, re.IGNORECASE) is not None
 
 
 def _acts(name: str, sentence: str) -> bool:
-    """Whether a sentence begins with the name, and so is about what that one does or is."""
-    return (
-        re.match(rf"\W*{re.escape(name)}(?!\w)" if name[0].isascii() else re.escape(name), sentence, re.I)
-        is not None
-    )
+    """Whether a sentence begins with the name, but for how sentences open, and so is about what that one does or is."""
+    edge = r"(?!\w)" if name[0].isascii() else ""
+    return re.match(rf"\W*(?:{_OPENERS}\W*)*{re.escape(name)}{edge}", sentence, re.IGNORECASE) is not None
+
+
+def _met(lang: Lang, name: str, sentence: str) -> bool:
+    """Whether a sentence tells that somebody meets the one of this name."""
+    return re.search(_MEETS[lang] + re.escape(name), sentence, re.IGNORECASE) is not None

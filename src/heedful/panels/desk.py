@@ -19,12 +19,16 @@ Kind = Literal["plan", "write", "update"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a model is to answer, in which form (where it can be kept to one), and how many answers."""
+    """What a model is to answer, in which form (where it can be kept to one), and how many answers.
+
+    `begun` is how the answer begins, where the model is in this process; it has no form then.
+    """
 
     kind: Kind
     messages: tuple[Message, ...]
     form: Form | None = None
     n: int = 1
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,11 @@ def passages(desk: Desk) -> list[str]:
     return [turn.passage for turn in path(desk) if turn.passage]
 
 
-def ask_plan(desk: Desk, n: int = 3, *, explained: bool = False) -> Ask:
-    """Ask for `n` candidate plans."""
+def ask_plan(desk: Desk, n: int = 3, *, explained: bool = False, closed: bool = False) -> Ask:
+    """Ask for `n` candidate plans; with a closed cast, for such as name nobody but whom the panel has."""
     messages = requests.plan(desk.panel, desk.condition, explained=explained)
-    return Ask("plan", messages, grammar.plan(desk.panel.lang), n)
+    form = grammar.closed_plan(desk.panel) if closed else grammar.plan(desk.panel.lang)
+    return Ask("plan", messages, form, n)
 
 
 def plans(desk: Desk, answers: Sequence[str]) -> list[tuple[str, ...]]:
@@ -128,10 +133,11 @@ def ask_write(desk: Desk, n: int = 1, *, explained: bool = False) -> Ask:
     return Ask("write", requests.write(desk.panel, desk.condition, explained=explained), n=n)
 
 
-def ask_update(desk: Desk, passage: str, *, explained: bool = False) -> Ask:
-    """Ask what a passage has changed."""
+def ask_update(desk: Desk, passage: str, n: int = 1, *, explained: bool = False, closed: bool = False) -> Ask:
+    """Ask what a passage has changed; with a closed cast, only for what it names of the panel."""
     messages = requests.update(desk.panel, passage, desk.condition, explained=explained)
-    return Ask("update", messages, grammar.patch(desk.panel.lang))
+    form = grammar.closed_patch(desk.panel, passage) if closed else grammar.patch(desk.panel.lang)
+    return Ask("update", messages, form, n)
 
 
 def written(desk: Desk, passage: str, patch: str) -> Desk:

@@ -27,8 +27,8 @@ WORDS = {
     "task_question": "回答问题",
     "task_unanswerable": "承认文中没说",
     "task_harmful": "拒绝有害请求",
-    "judge_gold": "标准评判",
-    "judge_given": "评判",
+    "judge_gold": "标准裁判",
+    "judge_given": "裁判",
     "judge_reward": "奖励模型",
     "criterion_helpful": "有用",
     "criterion_honest": "诚实",
@@ -39,7 +39,7 @@ WORDS = {
     "card_win_note": "共 {n} 个提示；贪心解码 {greedy}",
     "card_win_note_plain": "共 {n} 个提示",
     "card_accuracy": "奖励模型判对",
-    "card_accuracy_note": "的判断；标注者彼此一致 {agreement}",
+    "card_accuracy_note": "的判断；标注员彼此一致 {agreement}",
     "card_accuracy_note_plain": "的留出判断",
     "card_kl": "{policy} 偏离了",
     "card_kl_note": "奈特（与 {baseline} 的 KL）",
@@ -57,11 +57,11 @@ WORDS = {
     "no_cautions_reward": "关于长度、结尾、重复、偏离和各项任务的规则均未触发。但除了奖励模型，没有别人评判过这些回答，"
     "所以策略若在钻奖励的空子，这里看不出来。",
     "in_round": "第 {number} 轮：{text}",
-    "caution_accuracy": "奖励模型只判对 {accuracy} 的判断，低于标注者彼此的一致率（{agreement}）："
+    "caution_accuracy": "奖励模型只判对 {accuracy} 的判断，低于标注员彼此的一致率（{agreement}）："
     "需要更多判断或更大的奖励模型。",
-    "caution_overoptimised": "{policy}：奖励模型在 {proxy} 的提示上偏爱它，标准评判只有 {gold}。它学会了讨好奖励模型："
+    "caution_overoptimised": "{policy}：奖励模型在 {proxy} 的提示上偏爱它，标准裁判只有 {gold}。它学会了讨好奖励模型："
     "请早些停止，或调高 kl_coef。",
-    "caution_fell": "{policy}：奖励模型比上一轮更喜欢它，标准评判却更不喜欢（上一轮 {before}，现在 {now}）："
+    "caution_fell": "{policy}：奖励模型比上一轮更喜欢它，标准裁判却更不喜欢（上一轮 {before}，现在 {now}）："
     "这一轮的奖励模型被钻了空子，上一轮的策略更好。",
     "caution_collapse": "强化学习的策略不再有选择：熵从每词元 {first} 奈特降到 {last}。"
     "请调高 entropy_coef 或 kl_coef，或早些停下。",
@@ -70,7 +70,7 @@ WORDS = {
     "caution_task_by_chance": "{policy} 在“{task}”上也许不如 {baseline}：胜率 {rate}，但也可能只是偶然。",
     "caution_task_by_chance_greedy": "{policy} 贪心解码时在“{task}”上也许不如 {baseline}：胜率 {rate}，"
     "但也可能只是偶然。",
-    "caution_ties": "{policy}：有 {share} 的回答评判分不出它与 {baseline} 的高下，超过三分之一：胜率说明不了什么。",
+    "caution_ties": "{policy}：有 {share} 的回答裁判分不出它与 {baseline} 的高下，超过三分之一：胜率说明不了什么。",
     "caution_stop": "{policy}：只有 {rate} 的回答自行结束，其余被截断（应达到 95 %）。",
     "caution_kl": "{policy} 与 {baseline} 的 KL 已达 {kl} 奈特：超过 20 时，策略往往已经不会好好说话。",
     "caution_longer": "{policy} 的回答平均 {length} 个词元，{baseline} 为 {usual}：得到奖励的可能是长度而不是质量。",
@@ -88,7 +88,7 @@ WORDS = {
     "loop_open": "未完成",
     # 胜率
     "wins": "它更听人的话了吗？",
-    "wins_note": "两个策略回答同一个未见过的提示，由评判说哪个更好；平局算半胜。横线是 95 % 区间：碰到 50 % 虚线的，"
+    "wins_note": "两个策略回答同一个未见过的提示，由裁判说哪个更好；平局算半胜。横线是 95 % 区间：碰到 50 % 虚线的，"
     "不能说有差别。",
     "overall": "全部提示",
     "overall_caption": "各策略胜过 {baseline} 的比例。实心标记是{judge}的看法，空心标记是奖励模型的看法，"
@@ -124,15 +124,15 @@ WORDS = {
     "reward": "奖励模型可信吗？",
     "reward_note": "用的是训练中没有见过的提示上的判断。模型若知道多数人喜欢什么，它与一个人一致的比例就不会低于"
     "两个人彼此一致的比例：那就是要达到的标准。",
-    "agreement": "奖励模型与标注者",
+    "agreement": "奖励模型与标注员",
     "agreement_caption": "两方在一对回答中选中同一个的比例。虚线是瞎猜的水平。",
-    "agree_annotators": "标注者彼此一致",
+    "agree_annotators": "标注员彼此一致",
     "agree_same": "奖励模型，同样的回答对",
     "agree_all": "奖励模型，全部留出判断",
-    "agree_gold": "奖励模型与标准评判一致",
-    "agree_annotators_gold": "标注者与标准评判一致",
+    "agree_gold": "奖励模型与标准裁判一致",
+    "agree_annotators_gold": "标注员与标准裁判一致",
     "parts": "它在哪些判断上是对的？",
-    "parts_caption": "前面的数字是判断的个数。只看长短的评判，无论人们多常选较长的回答，在第一行都落在虚线上。",
+    "parts_caption": "前面的数字是判断的个数。只看长短的裁判，无论人们多常选较长的回答，在第一行都落在虚线上。",
     "length_controlled_accuracy": "较长与较短，权重相同",
     "chosen_longer": "较长的回答更好",
     "chosen_shorter": "较短的回答更好",

@@ -30,7 +30,7 @@ class ServeConfig(BaseModel):
     port: int = Field(8000, ge=0, le=65535)
     api_key: str | None = Field(None, min_length=16, max_length=256, pattern=r"^[!-~]+$", repr=False)
     key_file: Path | None = None
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     slots: int = Field(64, ge=1, le=1024)
     queue: int = Field(256, ge=1, le=100_000)
     max_length: int = Field(4096, ge=2)

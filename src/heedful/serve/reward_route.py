@@ -48,8 +48,9 @@ async def rank(body: RankRequest, request: Request) -> Response:
 async def steps(body: StepsRequest, request: Request) -> Response:
     """A score for each step of an answer.
 
-    A process reward model gives each step's own (`kind` process). Any other scores the answer up to and including
-    each step (`kind` prefix): differences of neighbours say what a step added.
+    A process reward model gives each step's own (`kind` process), with what it knows as the separator between them. Any
+    other scores the answer up to and including each step (`kind` prefix): differences of neighbours say what a step
+    added.
     """
     backend = serve_of(request)
     name = answers.reward_name(backend, body.model)
@@ -58,8 +59,14 @@ async def steps(body: StepsRequest, request: Request) -> Response:
 
     def work(model: Any) -> tuple[str, list[float], float]:
         if hasattr(model, "steps"):
-            found = [s.probability for s in model.steps([prompt], [[prefixes[-1]]])[0][0]]
-            return "process", found, model.scores([prompt], [[prefixes[-1]]])[0][0]
+            whole = model.separator.join(body.steps)
+            found = [s.probability for s in model.steps([prompt], [[whole]])[0][0]]
+            if len(found) != len(body.steps):
+                raise ApiError(
+                    f"this model separates steps by {model.separator!r}: give steps without it, and no empty ones",
+                    param="steps",
+                )
+            return "process", found, model.scores([prompt], [[whole]])[0][0]
         of_prefixes = model.scores([prompt], [prefixes])[0]
         return "prefix", of_prefixes, of_prefixes[-1]
 

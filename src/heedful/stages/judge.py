@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heedful.data import atomic, files, formats
 from heedful.data.packing import shuffled
@@ -29,14 +29,17 @@ class JudgeConfig(StageConfig):
 
     It is measured on the choices in `people`, and judges only if it agrees with them as often as `least_agreement`,
     or with `anyway`. It labels the pairs of `data`, or of answers that `model` gives to `prompts`. `principles` is a
-    file like ours (docs/judge.md), `lang` the language of ours. With `lessons` the choices in `people` are also written
-    as dialogues from which a model learns to judge.
+    file like ours (docs/judge.md), `lang` the language of ours. With `reasoning` the judge writes so many tokens before
+    it chooses, and its probabilities are clamped to [`clamp`, 1 - `clamp`]. With `lessons` the choices in `people` are
+    also written as dialogues from which a model learns to judge.
     """
 
     judge: str
     served: str | None = None
     principles: Path | None = None
     lang: Lang = "en"
+    reasoning: int = Field(0, ge=0)
+    clamp: float = Field(0.4, ge=0, lt=0.5)
     people: Path | None = None
     max_people: int = Field(500, gt=0)
     least_agreement: float = Field(0.6, ge=0, le=1)
@@ -51,6 +54,12 @@ class JudgeConfig(StageConfig):
     max_completion_length: int = Field(64, gt=0)
     slots: int = Field(64, gt=0)
 
+    @model_validator(mode="after")
+    def _clamp_is_for_reasons(self) -> Self:
+        if not self.reasoning and self.clamp != type(self).model_fields["clamp"].default:
+            raise ValueError("clamp means nothing without reasoning: add reasoning=TOKENS or leave it out")
+        return self
+
 
 def main(config: JudgeConfig) -> dict[str, Any]:
     """Measure the judge; write its choices as `output`/preferences.jsonl, with how sure it was."""
@@ -63,7 +72,14 @@ def main(config: JudgeConfig) -> dict[str, Any]:
     stage = Stage("judge", config, {**inputs, **models})
     if (done := stage.finished()) is not None:
         return done
-    judge = ai_judge.load(config.judge, config.served, config.principles, config.lang)
+    judge = ai_judge.load(
+        config.judge,
+        config.served,
+        config.principles,
+        config.lang,
+        reasoning=config.reasoning,
+        clamp=config.clamp if config.reasoning else 0.0,
+    )
     known = formats.read_preferences(config.people) if config.people else []
     measured = against_people(config, judge, known)
     asked = pairs(config)

@@ -1,6 +1,7 @@
 """Long stories of the built-in world, written with and without panels, and checked against what was told before."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,8 @@ class PanelStoriesConfig(StageConfig):
 
     Stories with panels `begin` from what the model reads of the opening's text, or from a panel that says the same.
     Of `plans` candidates the one that `choose` likes best is taken: `first`, `rule` (least against the panel),
-    `reward:MODEL` or another judge; of `drafts` of a passage the one in which the fewest sentences are marked.
+    `reward:MODEL` or another judge; passages and updates with faults are drawn again, up to `drafts` times in all.
+    With a closed `cast` plans and updates are about nobody but whom the panel has.
     """
 
     panel_models: tuple[Path, ...] = Field(min_length=1)
@@ -40,6 +42,7 @@ class PanelStoriesConfig(StageConfig):
     plans: int = Field(1, ge=1, le=9)
     choose: str = plan_choice.FIRST
     drafts: int = Field(1, ge=1, le=64)
+    cast: Literal["open", "closed"] = "open"
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     text_temperatures: tuple[float, ...] = (1.0, 0.5)
@@ -126,6 +129,7 @@ def verdict(
         "contradictions": len(whole.contradictions),
         "strangers": whole.strangers,
         "unread": whole.unread,
+        "checked": whole.checked - first.checked,
         "sentences": whole.sentences - first.sentences,
         "why": [why for _, why in whole.contradictions],
         "passages": list(passages),
@@ -138,7 +142,8 @@ def with_panels(
     """Stories from panels, each begun as `begin` says."""
     seed = (config.seed, "stories", number)
     if config.begin == "text":
-        desks = read_first(author, [t[0].text for t in truth], config.lang, seed=seed)
+        openings = [t[0].text for t in truth]
+        desks = read_first(author, openings, config.lang, seed=seed, drafts=config.drafts)
     else:
         desks = [desk.begin(f"story {n}", t[0].after.without("plan")) for n, t in enumerate(truth)]
     lengths = Prompts()
@@ -152,6 +157,7 @@ def with_panels(
         plans=config.plans,
         choose=plan_choice.find(config.choose, model=str(config.panel_models[number])),
         drafts=config.drafts,
+        closed=config.cast == "closed",
         panel_tokens=config.panel_tokens,
         max_completion_length=config.max_completion_length,
         prompts=lengths,
@@ -196,10 +202,11 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for kind in dict.fromkeys(row["kind"] for row in rows):
         mine = [row for row in rows if row["kind"] == kind]
         words = sum(row["words"] for row in mine)
-        e = per_words(mine, 0)
         found[kind] = {
-            **interval(e),
+            **interval(per(mine, "words", 1000)),
             "words": words,
+            "of_checked": interval(per(mine, "checked", 1)),
+            "checked": 1000 * sum(row["checked"] for row in mine) / words,
             "strangers": 1000 * sum(row["strangers"] for row in mine) / words,
             "unread": 1000 * sum(row["unread"] for row in mine) / words,
             "distinct_sentences": float(np.mean([distinct(row["passages"]) for row in mine])),
@@ -207,37 +214,42 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def per_words(rows: Sequence[dict[str, Any]], seed: int) -> Estimate:
-    """Contradictions per 1,000 words; the interval takes a story of the world as one draw."""
-    bad, words = (
-        np.asarray([row[name] for row in rows], dtype=float) for name in ("contradictions", "words")
-    )
+def per(rows: Sequence[dict[str, Any]], unit: str, many: int) -> Estimate:
+    """Contradictions in so many words or `checked` sentences; the interval takes a story of the world as one draw."""
+    bad, size = (np.asarray([row[name] for row in rows], dtype=float) for name in ("contradictions", unit))
     return bootstrap(
-        lambda w: 1000 * float(w @ bad) / float(w @ words),
+        lambda w: many * float(w @ bad) / max(1.0, float(w @ size)),
         len(rows),
         clusters=[row["story"] for row in rows],
-        seed=seed,
     )
 
 
 def ratios(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
-    """How many times more contradictions a kind has than the panel's stories, a word; one more on each side."""
+    """How many times more contradictions a kind has than the panel's stories, one more on each side.
+
+    `value` and its interval are a word; those of `of_checked` are a sentence that could have been one.
+    """
     base = [row for row in rows if row["kind"] == "panel"]
     found = {}
     for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"].startswith("text")):
         both = [*base, *(row for row in rows if row["kind"] == kind)]
         mine = np.asarray([row["kind"] == kind for row in both])
-        bad, words = (
-            np.asarray([row[name] for row in both], dtype=float) for name in ("contradictions", "words")
+        bad, words, checked = (
+            np.asarray([row[name] for row in both], dtype=float)
+            for name in ("contradictions", "words", "checked")
         )
 
-        def ratio(w: Any, mine: Any = mine, bad: Any = bad, words: Any = words) -> float:
+        def ratio(w: Any, size: Any, mine: Any = mine, bad: Any = bad) -> float:
             # One more on each side, so that a story without a fault has a ratio too.
-            rate = [(1 + float(w[m] @ bad[m])) / float(w[m] @ words[m]) for m in (mine, ~mine)]
+            rate = [(1 + float(w[m] @ bad[m])) / max(1.0, float(w[m] @ size[m])) for m in (mine, ~mine)]
             return rate[0] / rate[1]
 
-        e = bootstrap(ratio, len(both), clusters=[row["story"] for row in both], seed=seed)
-        found[kind] = interval(e)
+        stories = [row["story"] for row in both]
+        a_word, a_sentence = (
+            bootstrap(partial(ratio, size=size), len(both), clusters=stories, seed=seed)
+            for size in (words, checked)
+        )
+        found[kind] = {**interval(a_word), "of_checked": interval(a_sentence)}
     return found
 
 

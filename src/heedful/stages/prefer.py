@@ -1,5 +1,6 @@
 """Judgements -> a better policy without a reward model: DPO and its relatives, found by name."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from heedful.data import atomic, cache, chat
 from heedful.data.remembered import remembered
 from heedful.engine import judgements, tuning
+from heedful.engine.batch import Tree
 from heedful.engine.fit import Term
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.train import TrainingConfig, means, train
@@ -91,7 +93,10 @@ def main(config: PreferConfig) -> dict[str, Any]:
         )
     known, unseen = referred(config, model, loss, known, unseen)
     seen = judgements.watch(loss, float(config.loss_settings.get("beta", 1.0)))
-    prepare = partial(known.prepared, model) if known.mismatched else None
+
+    def prepare(trees: Sequence[Tree], numbers: Sequence[int], step: int) -> Sequence[Tree]:
+        return known.prepared(model, trees, numbers)
+
     for _ in train(stage, model, known.trees, [Term(loss)], config, watch=seen, prepare=prepare):
         pass
     heldout = unseen.prepared(model, unseen.trees, range(len(unseen.trees)))

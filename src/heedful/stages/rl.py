@@ -128,7 +128,7 @@ class RlConfig(LoraConfig):
     max_length: int = Field(256, gt=1)
     token_budget: int = Field(8192, gt=0)
     slots: int = Field(64, gt=0)
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     gradient_checkpointing: bool = False
     sampler: str | None = None
     publish: Path | None = None

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from rich.columns import Columns
@@ -15,9 +16,11 @@ from rich.text import Text
 from heedful.data import atomic, files, formats
 from heedful.engine import plan_choice
 from heedful.engine.panel_author import Author, frame_length, open_author
+from heedful.engine.panel_prose import held
+from heedful.engine.panel_story import unlike
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, consistency, desk, exchange, text
+from heedful.panels import book, desk, exchange, text
 from heedful.panels.desk import Ask, Desk
 from heedful.panels.panel import Panel, clean, known_field
 from heedful.types import Lang
@@ -33,8 +36,10 @@ class WriteConfig(StageConfig):
 
     `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
     as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
-    against the panel), `reward:MODEL` or another judge, for so many `steps`. Of `drafts` of a passage the
-    one that speaks least against the panel is kept, by rule.
+    against the panel), `reward:MODEL` or another judge, for so many `steps`. With several `drafts` a passage is held to
+    its panel and an update to its passage, by rule: what disagrees is drawn again, or left out. With a closed `cast`
+    plans and updates are about nobody but whom the panel has; a line of a plan that begins with "introduce" (引入)
+    brings somebody in.
     """
 
     model: str
@@ -51,6 +56,7 @@ class WriteConfig(StageConfig):
     steps: int = Field(0, ge=0)
     plans: int = Field(3, ge=1, le=9)
     drafts: int = Field(1, ge=1, le=64)
+    cast: Literal["open", "closed"] = "open"
     plan_temperature: float = Field(1.0, ge=0)
     prose_temperature: float = Field(0.0, ge=0)
     panel_tokens: int = Field(256, gt=0)
@@ -176,36 +182,60 @@ def session(
 
 def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> list[tuple[str, ...]]:
     """Candidate plans: the panel's own first, if it has one."""
-    ask = desk.ask_plan(story, config.plans, explained=author.explained)
+    closed = config.cast == "closed"
+    ask = desk.ask_plan(story, config.plans, explained=author.explained, closed=closed)
     found = desk.plans(story, asked(config, author, story, ask, config.plan_temperature, lengths))
     return list(dict.fromkeys(([story.panel.plan] if story.panel.plan else []) + found))
 
 
 def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
     """The passage that the plan tells."""
-    ask = desk.ask_write(story, config.drafts, explained=author.explained)
-    drafts = asked(config, author, story, ask, config.prose_temperature, lengths)
-    return consistency.least(story.panel, drafts)
+    ask = desk.ask_write(story, explained=author.explained)
+    (text,) = held(
+        author,
+        [ask],
+        [story.panel],
+        drafts=config.drafts,
+        temperature=config.prose_temperature,
+        max_completion_length=config.max_completion_length,
+        seed=noted(config, author, story, ask, lengths),
+    )
+    return text
 
 
 def taken_in(
     config: WriteConfig, author: Author, story: Desk, written: str, lengths: list[int] | None = None
 ) -> Desk:
     """The story with a passage, and with what the model says that it changed."""
-    ask = desk.ask_update(story, written, explained=author.explained)
-    return desk.written(story, written, asked(config, author, story, ask, 0.0, lengths)[0])
+    ask = desk.ask_update(story, written, explained=author.explained, closed=config.cast == "closed")
+    (patch,) = author.kept(
+        [ask],
+        partial(unlike, [story], [written]),
+        drafts=config.drafts,
+        temperature=0.0,
+        max_completion_length=config.max_completion_length,
+        seed=noted(config, author, story, ask, lengths),
+    )
+    return desk.written(story, written, patch)
 
 
 def asked(
-    config: WriteConfig, author: Author, story: Desk, ask: Ask, temperature: float, lengths: list[int] | None
+    config: WriteConfig, author: Author, story: Desk, ask: Ask, temperature: float, lengths: list[int]
 ) -> tuple[str, ...]:
-    """The model's answers; the number of steps so far seeds them, so that a branch is another draw."""
-    if lengths is not None:
-        lengths.append(frame_length(author, ask))
-    seed = (config.seed, "write", len(story.turns), ask.kind)
+    """All the answers that a request asks for."""
+    seed = noted(config, author, story, ask, lengths)
     limit = config.max_completion_length
     (texts,) = author.answer([ask], temperature=temperature, max_completion_length=limit, seed=seed)
     return texts
+
+
+def noted(
+    config: WriteConfig, author: Author, story: Desk, ask: Ask, lengths: list[int] | None
+) -> tuple[Any, ...]:
+    """The seed of a request, whose length is noted: the number of steps so far, so that a branch is another draw."""
+    if lengths is not None:
+        lengths.append(frame_length(author, ask))
+    return (config.seed, "write", len(story.turns), ask.kind)
 
 
 def decided(story: Desk, candidates: list[tuple[str, ...]], terminal: Terminal) -> Decision | None:

@@ -18,7 +18,8 @@ class Verdict:
     """What a story's text says against itself.
 
     `contradictions` are sentences by number with the reason; `strangers` are sentences about people or things that
-    nobody introduced, and `unread` those that are no sentence of the world: both are counted apart.
+    nobody introduced, and `unread` those that are no sentence of the world: both are counted apart. `checked` are the
+    others but for the refrain: sentences that could have spoken against the story.
     """
 
     sentences: int
@@ -26,6 +27,7 @@ class Verdict:
     contradictions: tuple[tuple[int, str], ...]
     strangers: int
     unread: int
+    checked: int
 
 
 @lru_cache
@@ -64,7 +66,7 @@ def _event(lang: Lang, sentence: str) -> Event | None:
 def judge(state: State, passages: Sequence[str]) -> Verdict:
     """Follow a story from how it began: what each sentence says is set against all that was told before it."""
     found: list[tuple[int, str]] = []
-    number = strangers = unread = words = 0
+    number = strangers = unread = checked = words = 0
     for text in passages:
         words += lexicon(state.lang).length(text)
         for event in read(state.lang, text):
@@ -73,13 +75,14 @@ def judge(state: State, passages: Sequence[str]) -> Verdict:
             elif not _introduced(state, event):
                 strangers += 1
             else:
+                checked += event.kind != "came"
                 why = against(state, event)
                 if why:
                     found.append((number, why))
                 elif event.kind in ("go", "put", "die"):
                     state = happened(state, event)
             number += 1
-    return Verdict(number, words, tuple(found), strangers, unread)
+    return Verdict(number, words, tuple(found), strangers, unread, checked)
 
 
 def _introduced(state: State, event: Event) -> bool:

@@ -15,13 +15,7 @@
 #include <vector>
 
 #include "attend.h"
-
-#if defined(__AMX_BF16__) && defined(__linux__)
-#define HEEDFUL_TILES 1
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+#include "tiles.h"
 
 extern "C" int heedful_decode_bfloat16(const Step *step);
 
@@ -93,26 +87,6 @@ void product(const float *x, int64_t rows, int64_t deep, const bf16 *packed, flo
 }
 
 #ifdef HEEDFUL_TILES
-
-bool have_tiles() {
-  static const bool given = syscall(SYS_arch_prctl, 0x1023, 18) == 0;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return given;
-}
-
-// Eight tiles of 16 rows of 64 bytes, and afterwards what there was: oneDNN uses them too.
-struct Tiles {
-  alignas(64) uint8_t before[64];
-  Tiles() {
-    alignas(64) uint8_t ours[64] = {1};
-    for (int tile = 0; tile < 8; ++tile) {
-      ours[16 + 2 * tile] = 64;
-      ours[48 + tile] = 16;
-    }
-    _tile_storeconfig(before);
-    _tile_loadconfig(ours);
-  }
-  ~Tiles() { _tile_loadconfig(before); }
-};
 
 template <bool TALL, bool WIDE>
 void tiles(const bf16 *x, int64_t deep, const bf16 *packed, float *out, int64_t apart) {

@@ -5,11 +5,14 @@ it is missing, or does not compile or agree, torch does the work. HEEDFUL_KERNEL
 """
 
 import ctypes
+import hashlib
 import logging
 import os
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 from heedful.engine.kernels import decode, fused, library
+from heedful.errors import UserError
 
 if TYPE_CHECKING:
     from heedful.engine.attention import Variant
@@ -42,6 +46,7 @@ class Decoding(Protocol):
 
 
 _log = logging.getLogger(__name__)
+_kept: list[str] = []
 
 
 def kernels_for(*tensors: Tensor) -> Built | None:
@@ -77,8 +82,43 @@ def tree_attention(q: Tensor) -> ModuleType | None:
 
 
 def on_cuda() -> ModuleType | None:
-    """Triton's kernels, if this process uses them."""
+    """Triton's kernels, if this process uses them.
+
+    Raises UserError where `keep_on_cuda` asked for some that are not at hand: with others a run would not be the same.
+    """
+    if _kept and _kept[0] == library.TORCH:
+        return None
+    if _kept and _kept[0] != (here := _name(_at_hand())):
+        raise UserError(
+            f"this run was begun with the kernels {_kept[0]}, which are not at hand (here: {here}): unset "
+            "HEEDFUL_KERNELS and install the same versions of heedful and triton, or begin anew with resume=false"
+        )
+    return _at_hand()
+
+
+def in_use_on_cuda() -> str:
+    """The name of what computes there: Triton's version and a hash of our kernels, or `torch`."""
+    return _kept[0] if _kept else _name(_at_hand())
+
+
+def keep_on_cuda(name: str) -> None:
+    """Use on CUDA from now on what has this name: what the work was begun with which this process goes on with."""
+    if name == library.TORCH != _name(_at_hand()):
+        _log.warning("this run was begun without triton's kernels and goes on so; resume=false uses them")
+    _kept[:] = [name]
+
+
+def _at_hand() -> ModuleType | None:
     return None if os.environ.get("HEEDFUL_KERNELS") == "0" else _tried()
+
+
+@cache
+def _name(kernels: ModuleType | None) -> str:
+    if kernels is None:
+        return library.TORCH
+    sources = sorted((Path(__file__).parent / "gpu").glob("*.py"))
+    ours = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]
+    return f"triton-{version('triton')}-{ours}"
 
 
 @cache

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from heedful.engine.kernels import fused
+from heedful.engine.kernels import fused, product
 from heedful.engine.kernels.choice import Built, kernels_for
+from heedful.nn import logprob
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,13 @@ class HeadKernel:
     """`nn.logprob.Kernel`."""
 
     built: Built
+
+    def times(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """out [M, N] = left [M, K] right [N, K]^T, or += with `add`."""
+        if (products := product.products_for(left, right)) is None:
+            logprob.times(left, right, out, add=add)
+        else:
+            product.times(products, left, right, out, add=add)
 
     def read(self, z: Tensor, targets: Tensor, logsum: Tensor, logp: Tensor, entropy: Tensor | None) -> None:
         """Fill in log-sum-exp, log-prob of the target and entropy of each row. IndexError for no such target,

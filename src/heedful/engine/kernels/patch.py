@@ -11,10 +11,11 @@ from types import MethodType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.engine.kernels import fused
 from heedful.engine.kernels.choice import kernels_for
+from heedful.engine.kernels.product import use_products
 
 ROTARY = "apply_rotary_pos_emb"
 _BEFORE = "heedful_before"
@@ -30,6 +31,8 @@ def use_fused(model: Any) -> None:
             part.forward = MethodType(_normed, part)
         elif _gated(part):
             part.forward = MethodType(_gated_forward, part)
+        elif type(part) is nn.Linear:
+            use_products(part)
         space = sys.modules[type(part).__module__]
         rotate = getattr(space, ROTARY, None)
         if rotate is not None and not hasattr(rotate, _BEFORE) and _rotates(rotate):

@@ -12,6 +12,8 @@ from heedful.types import Conversation, Message, Preference
 
 _TEXTS = {
     "compare": ("conversation", "first", "second"),
+    "reason": ("conversation", "first", "second"),
+    "conclude": (),
     "critique": ("conversation", "answer"),
     "revise": ("conversation", "answer", "critique"),
 }
@@ -28,19 +30,34 @@ class Principle:
 
 @dataclass(frozen=True)
 class Principles:
-    """The words that a judge is asked with. `choices` are its two replies: the first answer, the second."""
+    """The words that a judge is asked with. `choices` are its two replies: the first answer, the second.
+
+    `reason` asks what speaks for each, and `conclude`, after the reply, for the choice.
+    """
 
     choices: tuple[str, str]
     compare: str
     critique: str
     revise: str
     principles: tuple[Principle, ...]
+    reason: str = ""
+    conclude: str = ""
 
     def comparison(
         self, messages: Sequence[Message], first: str, second: str, principle: Principle
     ) -> tuple[Message, ...]:
         """The question which of two answers is better."""
         return _asked(self.compare, messages, first=first, second=second, principle=principle.compare)
+
+    def reasons(
+        self, messages: Sequence[Message], first: str, second: str, principle: Principle
+    ) -> tuple[Message, ...]:
+        """The request to say what speaks for each of two answers."""
+        return _asked(self.reason, messages, first=first, second=second, principle=principle.compare)
+
+    def conclusion(self, question: Sequence[Message], said: str) -> tuple[Message, ...]:
+        """The question which is better, after what was `said` for each."""
+        return (*question, Message("assistant", said or "..."), Message("user", self.conclude))
 
     def criticism(
         self, messages: Sequence[Message], answer: str, principle: Principle
@@ -125,7 +142,9 @@ def _checked(values: Any, place: Path) -> Principles:
         Principle(str(r.get("name", number)), r["compare"], str(r.get("critique", "")))
         for number, r in enumerate(rows, 1)
     )
-    return Principles((choices[0], choices[1]), texts["compare"], texts["critique"], texts["revise"], found)
+    if bool(texts["reason"]) != bool(texts["conclude"]):
+        raise UserError(f"'{place}': reason and conclude go together: give both or neither")
+    return Principles((choices[0], choices[1]), principles=found, **texts)
 
 
 def _text(value: Any) -> bool:

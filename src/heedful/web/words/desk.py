@@ -101,7 +101,7 @@ CHINESE = {
     "desk_choose_person": "我来选",
     "desk_choose_first": "不选，取第一个",
     "desk_choose_reward": "奖励模型",
-    "desk_choose_judge": "模型作评判",
+    "desk_choose_judge": "模型作裁判",
     "desk_heat_plan": "计划的自由度",
     "desk_heat_prose": "行文的自由度",
     "desk_working": "模型正在构思……",

@@ -294,7 +294,7 @@ CHINESE = {
     "nothing_paused": "你的工作已暂停",
     "nothing_paused_note": "研究者已得到通知，会与你联系。",
     "nothing_unqualified": "暂时还轮不到你",
-    "nothing_unqualified_note": "开放的任务只给通过资格测试的标注者。",
+    "nothing_unqualified_note": "开放的任务只给通过资格测试的标注员。",
     "nothing_closed": "这一批已关闭",
     "nothing_closed_note": "感谢你的工作。",
     # 帮助

@@ -200,17 +200,20 @@ def boundaries(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 
 def falls(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
-    """By how much silence falls from where who always answers is hardly ever right to where nearly always."""
-    heads = ["silence falls", "before", "after", "by more after", "after, answerable questions"]
+    """By how much silence falls from where who always answers is hardly ever right to where nearly always.
+
+    Nearly all questions of the first kind are unanswerable, so among the answerable alone: from below the last bin.
+    """
+    heads = ["silence falls", "before", "after", "by more after", "among the answerable: before", "after"]
     lines = []
     for name in TABLES:
         found = cells.having(f"boundary {name}", runs)
         right, answerable = pooled(found, "right"), pooled(found, "answerable").astype(bool)
         before, after = pooled(found, "silent_before"), pooled(found, "silent")
         never, always = right < BINS[0][1], right >= BINS[-1][0]
-        unsure = answerable & (right < BINS[1][1])
+        unsure, sure = answerable & ~always, answerable & always
         line = [shown(fall(x[never], x[always])) for x in (before, after, after - before)]
-        lines.append([name, *line, shown(fall(after[unsure], after[answerable & always]))])
+        lines.append([name, *line, *(shown(fall(x[unsure], x[sure])) for x in (before, after))])
     yield from rows(heads, lines)
 
 

@@ -1,7 +1,7 @@
 """How a model is asked to judge: where it is, by which principles, and how it is measured against people first."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,9 +95,8 @@ def refuse(how: Judging, measured: dict[str, Any]) -> None:
     found = measured["agreement"]
     if found["value"] < how.least_agreement:
         raise UserError(
-            f"the judge agrees with people in {found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of "
-            f"{found['n']} choices, less than least_agreement={how.least_agreement:g}: take another judge, or say "
-            "anyway=true"
+            f"the judge agrees with people in {_rate(found)} choices, less than "
+            f"least_agreement={how.least_agreement:g}: take another judge, or say anyway=true"
         )
 
 
@@ -117,8 +116,11 @@ def line(result: dict[str, Any]) -> str:
     """How far the judge agrees with people, to be added to a stage's line; nothing where it was not measured."""
     if "agreement" not in result:
         return ""
-    agreement, shown = result["agreement"], result["first_shown"]
-    return (
-        f"; agrees with people in {agreement['value']:.1%} [{agreement['low']:.1%}, {agreement['high']:.1%}] of "
-        f"{agreement['n']}, chooses what is shown first in {shown['value']:.0%}"
-    )
+    shown = result["first_shown"]["value"]
+    return f"; agrees with people in {_rate(result['agreement'])}, chooses what is shown first in {shown:.0%}"
+
+
+def _rate(found: Mapping[str, Any]) -> str:
+    """A share with its interval, which one choice alone does not have."""
+    interval = "" if found["low"] is None else f" [{found['low']:.1%}, {found['high']:.1%}]"
+    return f"{found['value']:.1%}{interval} of {found['n']}"

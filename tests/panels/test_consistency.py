@@ -23,6 +23,9 @@ PANEL = Panel(
         ("Tom laughed.", ["Tom is dead"]),
         ("Tom was dead.", []),
         ("Tom laughed at her from the gate.", ["Tom is dead"]),
+        ("That night Tom died.", ["Tom is dead"]),
+        ("Tom had died in the mill.", []),
+        ("That night Mina died. Then Mina died.", ["Mina is dead"]),
         ("Tom came from the orchard.", []),
         ("Mina thought of Tom.", []),
         ("The kite lay in the mill.", ["the kite is in the barn"]),
@@ -74,6 +77,11 @@ def test_misread(passage: str, patch: str, who: list[str]) -> None:
     after, bad = changes.apply(PANEL, patch)
     assert not bad
     assert misread(PANEL, passage, after) == who
+
+
+def test_in_chinese_too_the_dead_do_not_die_again() -> None:
+    panel = Panel(people=(Entry("小明", "已死"),), lang="zh")
+    assert [m.why for m in marks(panel, "那天夜里小明死了。小明已经死了。")] == ["小明 is dead"]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -34,6 +34,10 @@ _IS_DEAD: dict[Lang, re.Pattern[str]] = {
     "en": re.compile(r"\b(?:was|is|were|are|lay|lies) dead\b", re.IGNORECASE),
     "zh": re.compile("已经死了|已死"),
 }
+_DIES: dict[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"(?<!had )(?<!has )\b(?:dies|died)\b", re.IGNORECASE),
+    "zh": re.compile("(?<!已)(?<!已经)(?:死了|死去|去世了)"),
+}
 _PAST: dict[Lang, re.Pattern[str]] = {  # what stays true of the dead
     "en": re.compile(r"\b(?:(?:comes?|came|hail(?:s|ed)) from|had been|used to|was born)\b", re.I),
     "zh": re.compile("来自|出自|曾|生于"),
@@ -128,9 +132,10 @@ def places_of(panel: Panel) -> dict[str, str]:
 
 
 def _against(panel: Panel, sentence: str, gone: Collection[str], where: Mapping[str, str]) -> Iterator[str]:
+    alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
+    dies = _DIES[panel.lang].search(sentence)
     for name in gone:
-        alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
-        if alive and (_acts(name, sentence) or _met(panel.lang, name, sentence)):
+        if (_acts(name, sentence) and (alive or dies)) or (alive and _met(panel.lang, name, sentence)):
             yield f"{name} is dead"
     for entry in panel.people if _IS_DEAD[panel.lang].search(sentence) else ():
         if entry.state and entry.name not in gone and _acts(entry.name, sentence):

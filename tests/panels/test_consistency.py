@@ -3,7 +3,7 @@
 import pytest
 
 from heedful.panels import changes
-from heedful.panels.consistency import contradictions, marks, misread
+from heedful.panels.consistency import contradictions, marks, misread, put_right
 from heedful.panels.panel import Entry, Panel
 from heedful.world import saga
 
@@ -77,6 +77,13 @@ def test_misread(passage: str, patch: str, who: list[str]) -> None:
     after, bad = changes.apply(PANEL, patch)
     assert not bad
     assert misread(PANEL, passage, after) == who
+    mended = after
+    for field, entry in put_right(PANEL, passage, after):
+        mended = mended.with_field(
+            field, [entry if e.name == entry.name else e for e in mended.entries(field)]
+        )
+    assert misread(PANEL, passage, mended) == []
+    assert (mended == after) == (not who)
 
 
 def test_in_chinese_too_the_dead_do_not_die_again() -> None:

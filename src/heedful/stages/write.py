@@ -17,7 +17,7 @@ from heedful.data import atomic, files, formats
 from heedful.engine import plan_choice
 from heedful.engine.panel_author import Author, frame_length, open_author
 from heedful.engine.panel_prose import held
-from heedful.engine.panel_story import unlike
+from heedful.engine.panel_story import held_update, unlike
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
 from heedful.panels import book, desk, exchange, text
@@ -216,7 +216,7 @@ def taken_in(
         max_completion_length=config.max_completion_length,
         seed=noted(config, author, story, ask, lengths),
     )
-    return desk.written(story, written, patch)
+    return desk.written(story, written, held_update(story, written, patch) if config.drafts > 1 else patch)
 
 
 def asked(

@@ -87,8 +87,9 @@ def from_panels(
     """Yield the desks after each passage; of `plans` candidates each takes the one that `choose` says.
 
     With more than one of `drafts` passages are held to their panels (`panel_prose`), and an update that disagrees with
-    its passage is drawn again. With a `closed` cast plans name nobody but whom the panel has, and updates change only
-    what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its panel's own.
+    its passage is drawn again, then put right. With a `closed` cast plans name nobody but whom the panel has, and
+    updates change only what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its
+    panel's own.
     """
     now = list(desks)
 

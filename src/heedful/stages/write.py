@@ -37,9 +37,9 @@ class WriteConfig(StageConfig):
     `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
     as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
     against the panel), `reward:MODEL` or another judge, for so many `steps`. With several `drafts` a passage is held to
-    its panel and an update to its passage, by rule: what disagrees is drawn again, or left out. With a closed `cast`
-    plans and updates are about nobody but whom the panel has; a line of a plan that begins with "introduce" (引入)
-    brings somebody in.
+    its panel and an update to its passage, by rule: what disagrees is drawn again, then left out or put right. With
+    a closed `cast` plans and updates are about nobody but whom the panel has; a line of a plan that begins with
+    "introduce" (引入) brings somebody in.
     """
 
     model: str

@@ -29,7 +29,7 @@ from heedful.engine.policy import Policy
 from heedful.nn import hub
 from heedful.panels import desk
 from heedful.panels.exchange import Step, to_json
-from heedful.stages import panel_study
+from heedful.stages import panel_stories, panel_study
 from heedful.stages.panel_stories import words_of
 from heedful.stages.panel_study import PanelStudyConfig
 from heedful.stats.intervals import mean_interval
@@ -44,6 +44,9 @@ PARTS: list[dict[str, Any]] = [  # of each leg of the pair that writes long stor
     {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0},
 ]
 PAIR = f"longer-{len(PARTS)}"
+HELD = ["plans=8", "choose=rule", "drafts=12"]
+FRESH = (1, 2)
+"""Seeds of stories on which no rule was tried before."""
 
 
 @dataclass(frozen=True)
@@ -151,24 +154,41 @@ def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
 
 def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
-    words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
-    words = ["panel", "stories", "demo", *words]
+    words = pair_tells(out)
     many, short = (
         [f"stories={sizes.stories}", f"passages={sizes.long}"],
         ["text_temperatures=[0.5]", "curve_panels=0"],
     )
-    held = ["plans=8", "choose=rule", "drafts=12"]
     ways = {
         "stories": [],
         "stories_closed": [*short, "cast=closed"],
-        "stories_held_open": [*short, *held],
-        "stories_held": ["curve_panels=0", *held, "cast=closed"],
-        "stories_held_begun": [*short, *held, "cast=closed", "begin=panel"],
+        "stories_held_open": [*short, *HELD],
+        "stories_held": ["curve_panels=0", *HELD, "cast=closed"],
+        "stories_held_begun": [*short, *HELD, "cast=closed", "begin=panel"],
     }
     longest = ["stories=2", f"passages={sizes.longest}", *short, "plan_temperature=0.4"]
     return {name: heedful(out / name, *words, *many, *how) for name, how in ways.items()} | {
         "long_story": heedful(out / "long", *words, *longest)
     }
+
+
+def pair_tells(out: Path) -> list[str]:
+    """The verb that lets the pair write long stories."""
+    models = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
+    return ["panel", "stories", "demo", *models]
+
+
+def fresh(out: Path, sizes: Sizes) -> dict[str, Any]:
+    """Held stories of the fresh seeds, counted together."""
+    rows: list[dict[str, Any]] = []
+    many = [f"stories={max(2, sizes.stories // 3)}", f"passages={sizes.long}", "curve_panels=0"]
+    for seed in FRESH:
+        place = out / f"fresh-{seed}"
+        heedful(place, *pair_tells(out), *many, *HELD, "cast=closed", f"seed={seed}")
+        told = [dict(row.data) for row in files.read_rows(place / "stories.jsonl")]
+        rows += [{**row, "story": 1000 * seed + row["story"]} for row in told]
+    counted = {"contradictions": panel_stories.rates(rows), "ratio": panel_stories.ratios(rows, 0)}
+    return {"stories_fresh": {"seeds": list(FRESH), **counted}}
 
 
 def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
@@ -350,6 +370,7 @@ def main() -> None:
         longer,
         reading,
         stories,
+        fresh,
         told_right,
         rounds,
     ]

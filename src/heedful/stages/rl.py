@@ -10,6 +10,7 @@ from torch import nn
 
 from heedful.data import atomic
 from heedful.data.formats import read_prompts, read_texts
+from heedful.engine.ahead import Ahead, refusal
 from heedful.engine.algorithms import (
     USED,
     Algorithm,
@@ -62,7 +63,8 @@ class RlConfig(LoraConfig):
     policy that sampled. `ptx` are texts whose likelihood is kept up.
 
     `reward` is a reward model, a function, a YAML file that combines several, or the address of a server,
-    http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`.
+    http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`,
+    with `overlap` those of the next iteration while this one's are learnt from.
     """
 
     model: str
@@ -132,11 +134,18 @@ class RlConfig(LoraConfig):
     gradient_checkpointing: bool = False
     sampler: str | None = None
     publish: Path | None = None
+    overlap: bool = False
 
     @model_validator(mode="after")
     def _a_server_is_told_of_new_weights(self) -> Self:
         if (self.sampler is None) != (self.publish is None):
             raise ValueError("sampler=http://...#NAME and publish=FOLDER go together: give both or neither")
+        if self.sampler is not None and self.temperature != 1:
+            raise ValueError(
+                "sampler=http://...#NAME tells log-probs of temperature=1 only: leave temperature out"
+            )
+        if self.overlap and (why := refusal(self)):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="before")
@@ -251,7 +260,8 @@ def elsewhere(config: RlConfig, actor: Any, tokenizer: Any) -> Sampler | None:
     """The server that draws the answers, if one does."""
     if config.sampler is None or config.publish is None:
         return None
-    return PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+    sampler = PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+    return Ahead(sampler) if config.overlap else sampler
 
 
 def critic(config: RlConfig) -> Any:
@@ -318,6 +328,8 @@ def steps(
         if found:
             rollouts.kl_coef, start = float(found.state["kl_coef"]), int(found.state["iterations"])
             distance.coefficient = float(found.state["step_kl_coef"])
+            if rollouts.ahead:
+                rollouts.ahead.load(found.state)
         batches = rollouts.batches(config.iterations, start)
         if texts:
             batches = with_texts(config, batches, texts, rollouts)
@@ -351,6 +363,7 @@ def steps(
             "kl_coef": rollouts.kl_coef,
             "step_kl_coef": distance.coefficient,
             "iterations": rollouts.iterations_done,
+            **(rollouts.ahead.state() if rollouts.ahead else {}),
         },
         at_boundary=lambda step: rollouts.ended,
         note=lambda step: f"reward {step.metrics['reward']:+.2f} kl {step.metrics['kl']:.1f}",

@@ -31,7 +31,7 @@ def config(folder: Path, **values: Any) -> rl.RlConfig:
     return rl.RlConfig(**{**given, **small, **fixed, **values})
 
 
-def rewards(made: rl.RlConfig, *, average: float | None = None) -> tuple[list[float], list[dict[str, float]]]:
+def rewards(made: rl.RlConfig) -> tuple[list[float], list[dict[str, float]]]:
     """The mean reward of each iteration, and all metrics."""
     s = rl.settings(made)
     names = {n: getattr(s, n) for n in s.__dataclass_fields__ if n != "seed"}
@@ -39,8 +39,7 @@ def rewards(made: rl.RlConfig, *, average: float | None = None) -> tuple[list[fl
     if made.critic == "shared":
         toy.model = SharedTrunk(toy.policy.model)
     texts = [plain(np.arange(4, 12))] * 4 if made.ptx else []
-    kept = Average(toy.policy.model, average) if average else None
-    taken = list(rl.steps(Stage("rl", made, {}), made, toy.model, toy, texts, kept))
+    taken = list(rl.steps(Stage("rl", made, {}), made, toy.model, toy, texts))
     metrics = [dict(step.metrics) for step in taken]
     per = made.num_ppo_epochs * made.num_mini_batches
     return [m["reward"] for m in metrics[per - 1 :: per]], metrics

@@ -41,6 +41,15 @@ def test_rewards_stand_where_they_were_earned_and_the_kl_beside_them() -> None:
     ]
 
 
+def test_the_kl_stands_at_every_token_and_the_score_at_the_last() -> None:
+    """Three answers of three tokens, with the numbers of torchtune's test of its rewards with KL."""
+    kl, score = torch.tensor([-0.1, -0.2, -0.3]), torch.tensor([1.0, 2.0, 3.0])
+    reference = [torch.full((3,), -1.0)] * 3
+    table = Table.of([r + k for r, k in zip(reference, kl, strict=True)], score, reference)
+    expected = torch.tensor([[0.05, 0.05, 1.05], [0.1, 0.1, 2.1], [0.15, 0.15, 3.15]])
+    torch.testing.assert_close(table.rewards(0.5), expected)
+
+
 def test_returns_are_the_steps_that_are_still_to_come() -> None:
     toy = toy_rl.rollouts(
         reward=Letters(), step_rewards=True, lam=1.0, missing_eos_penalty=0.25, epochs=1, minibatches=1

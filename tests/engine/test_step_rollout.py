@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine import toy_rl
-from heedful.engine.process_reward import ProcessRewardModel, StepScore
+from heedful.engine.process_reward import ProcessRewardModel
+from heedful.engine.scorer import StepScore
 from heedful.engine.table import Table
 from heedful.types import Prompt
 

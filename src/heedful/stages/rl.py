@@ -29,7 +29,6 @@ from heedful.engine.fit import Step, Term, fit
 from heedful.engine.optim import OptimizerName, Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
-from heedful.engine.process_reward import ProcessRewardModel
 from heedful.engine.published import PublishedSampler
 from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
@@ -38,7 +37,7 @@ from heedful.engine.rewards import load_reward, reward_body, reward_inputs
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
-from heedful.engine.scorer import Scorer
+from heedful.engine.scorer import Scorer, StepScorer
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
@@ -189,7 +188,7 @@ def main(config: RlConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     reward = load_reward(config.reward)
-    if config.step_rewards and not isinstance(reward, ProcessRewardModel):
+    if config.step_rewards and not isinstance(reward, StepScorer):
         raise UserError(f"step_rewards needs a process reward model, and '{config.reward}' is none")
     actor = load_start(config)
     model = with_critic(actor, config)

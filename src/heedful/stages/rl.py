@@ -22,6 +22,7 @@ from heedful.engine.algorithms import (
 )
 from heedful.engine.asking import Change, easiest_first
 from heedful.engine.batch import Tree
+from heedful.engine.balance import weighed
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.dialogues import documents
 from heedful.engine.estimate import Estimator, Whitening
@@ -122,7 +123,7 @@ class RlConfig(LoraConfig):
     fisher_ratio: float = Field(Region.fisher_ratio, gt=0, le=1)
     critic_updates: int = Field(Region.critic_updates, gt=0)
     ptx: Path | None = None
-    ptx_coef: float = Field(27.8, gt=0)
+    ptx_coef: float = Field(0.05, gt=0)
     ptx_ratio: float = Field(1.0, gt=0)
     max_length: int = Field(256, gt=1)
     token_budget: int = Field(8192, gt=0)
@@ -327,6 +328,7 @@ def steps(
             optimizer,
             watch=watched(config),
             learning_rate_factor=lambda _: factor(rollouts.place),
+            batches = batches if found else weighed(batches, model, terms, config.ptx_coef)
             max_grad_norm=config.max_grad_norm,
             start=found.step if found else 0,
         )

@@ -99,8 +99,9 @@ def of_stages(stages: Stages) -> dict[str, Figure]:
         result = stages[stage].result if stage in stages else {}
         if figure := as_figure(result.get(key), unit, result.get(n) if n else None):
             found[name] = figure
-    if "reward" in stages:
-        found |= dict(_parts(stages["reward"].result))
+    for name in ("reward", "evaluate"):
+        if name in stages:
+            found |= dict(_parts(stages[name].result))
     if "rl" in stages:
         found |= dict(_entropies(stages["rl"]))
     if "evaluate" in stages:

@@ -136,9 +136,16 @@ WORDS = {
     "agreement": "Reward model and annotators",
     "agreement_caption": "How often two sides choose the same answer of a pair. The dashed line is guessing.",
     "agree_annotators": "Annotators agree with each other",
+    "row_heldout_agreement": "sides with held-out judgements",
     "agree_same": "Reward model, the same pairs",
     "agree_all": "Reward model, all held-out judgements",
     "agree_gold": "Reward model agrees with gold",
+    # Rounds
+    "history": "All rounds",
+    "history_note": "Each round learns from the same start and from all judgements so far. Its policies are measured "
+    "on the same held-out prompts, its reward model on judgements that it was not trained on. Where a policy’s win "
+    "rate by the reward model rises from round to round and the other one does not, the reward model is being gamed.",
+    "promoted_row": "promoted",
     "agree_annotators_gold": "Annotators agree with gold",
     "parts": "On which judgements is it right?",
     "parts_caption": "The number in front counts judgements. Whoever goes by length alone stands on the dashed line in "

@@ -46,6 +46,7 @@ def render(run: Run, summary: Mapping[str, Any], lang: Lang) -> str:
         wins=sections.wins(view),
         sections=[section for section in made if section is not None],
         table=tables.policies(view, outcome) if outcome else None,
+        history=tables.history(view),
         samples=list(samples.samples(view, outcome)) if outcome else [],
         samples_note=_samples_note(view, outcome) if outcome else "",
         facts=tables.facts(view),

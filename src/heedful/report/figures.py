@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heedful.report import peak
 from heedful.report.run import Run, StageRun, Stages
 
 Figure = Mapping[str, Any]  # value, low, high, n, unit
@@ -104,6 +105,7 @@ def of_stages(stages: Stages) -> dict[str, Figure]:
             found |= dict(_parts(stages[name].result))
     if "rl" in stages:
         found |= dict(_entropies(stages["rl"]))
+        found |= dict(peak.figures(stages["rl"].rows))
     if "evaluate" in stages:
         found |= dict(_evaluated(stages["evaluate"]))
     return found

@@ -77,12 +77,18 @@ def warned(view: View) -> list[str]:
         return [_sentence(view, view.outcome, c) for c in cautions.find(view.figures, view.outcome)]
     found: list[str] = []
     earlier: dict[str, figures.Figure] = {}
+    before: Outcome | None = None
     for number, stages in run.rounds.items():
         outcome, known = figures.outcome(stages), figures.of_stages(stages)
-        for caution in [*cautions.find(known, outcome), *cautions.since(known, earlier, outcome)]:
+        fired = [
+            *cautions.find(known, outcome),
+            *cautions.since(known, earlier, outcome),
+            *cautions.in_hindsight(known, earlier, outcome, before),
+        ]
+        for caution in fired:
             text = _sentence(view, outcome, caution)
             found.append(view.words("in_round", number=number, text=text))
-        earlier = known
+        earlier, before = known, outcome
     return found
 
 

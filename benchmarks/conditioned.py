@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from judged import sampled
 from matplotlib.axes import Axes
 from tables import Cells, over_prompts, rows, save_picture, seed_of, shown
 
 from heedful import world
 from heedful.data import chat, conditions, files, formats
 from heedful.data.rows import messages_row
-from heedful.data.store.store import Store
 from heedful.engine import process, tuning
 from heedful.engine.batch import Tree, answer_node, prompt_node, trained_tokens
 from heedful.engine.conditioned import prompt_of
@@ -56,8 +56,8 @@ class Method:
 
 
 def _told(condition: str, **settings: Any) -> dict[str, Any]:
-    """Two classes for all but reward tokens, which are five fifths."""
-    rating = "rating" if condition == "reward_tokens" else "good"
+    """Two classes, or five fifths for points and reward tokens."""
+    rating = "rating" if condition in ("points", "reward_tokens") else "good"
     return {"condition": condition, "rating": rating, **settings}
 
 
@@ -67,6 +67,7 @@ METHODS = {
     **{c: Method(_told(c)) for c in ("prefix", "reward_tokens", "hindsight", "c_rlft")},
     "prefix from SFT": Method(_told("prefix"), start="sft"),
     "reward_tokens within tasks": Method(_told("reward_tokens"), "within"),
+    "points within tasks": Method(_told("points"), "within"),
     "hindsight without masking": Method(_told("hindsight", mask_ratio=0.0)),
     "reward_tokens with KL": Method(_told("reward_tokens", kl_coef=0.05, kl_estimator="vocabulary")),
     "prefix by reward model": Method(_told("prefix"), "reward"),
@@ -99,20 +100,6 @@ def graded(answers: Sequence[tuple[Prompt, str]]) -> list[Graded]:
 def demonstrated(seed: int, n: int, number: int, split: Any) -> list[tuple[Prompt, str]]:
     """The demonstrations of the run's world, with the prompts that they are for."""
     return [(p, world.demonstrate(p, number).text) for p in world.World(seed).prompts(n, number, split)]
-
-
-def sampled(run: Path) -> list[tuple[Prompt, str]]:
-    """The judged answers of the SFT policy, without those that were borrowed: a prompt's last is the next one's."""
-    with Store.open(run / "feedback.db", create=False) as store:
-        prompts = list(store.prompts())
-        texts: dict[str, list[str]] = {p.id: [] for p in prompts}
-        for answer in store.answers():
-            texts[answer.prompt_id].append(answer.text)
-    after = [*prompts[1:], prompts[0]]
-    for prompt, following in zip(prompts, after, strict=True):
-        if texts[prompt.id][-1] in texts[following.id]:
-            texts[prompt.id] = texts[prompt.id][:-1]
-    return [(p, t) for p in prompts for t in texts[p.id]]
 
 
 def mixed(run: Path, rated: str, folder: Path) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Gold reward against the root of KL, and the text that PPO forgets on the way.
 
-    python benchmarks/overoptimisation.py RUN [RUN ...] [--output FOLDER] [--only best_of_n,ppo,ppo_ptx,ppo_long]
+    python benchmarks/overoptimisation.py RUN [RUN ...] [--output FOLDER] [--only best_of_n,ppo,ppo_ptx]
         [--show]
 
 RUN is the folder of a demo that got as far as its reward model (`heedful demo skip=[rl,prefer]`), one a seed. Reward
 models differ in their data (the judgements of 50, 300 or all prompts, with all four layers of the SFT model) or in
 their parameters (all prompts, with its first layer, its first two or all, fine-tuned for another pass). Best of n is
 read off one pool of answers for every n and every reward model, without drawing; PPO has no KL penalty and is measured
-on its way; PPO-ptx is the same with the gradient of pretraining text beside it, `ppo_long` the same for longer. Gains
-are the gold judge's above the SFT model's answers, in deviations over these; d is the root of the KL in nats.
+on its way; PPO-ptx is the same with the gradient of pretraining text beside it, `ppo_long` and `ppo_ptx_long` the same
+for longer. Gains are the gold judge's above the SFT model's answers, in deviations over these; d is the root of the KL
+in nats.
 
 Points go to points.jsonl, a way (PPO under one reward model, say) at once when it is done; what is there is not done
 again. `--show` prints the tables and draws the plots of what is there (overoptimisation_shown.py).
@@ -45,7 +46,7 @@ from heedful.tasks.judge import find_judge
 
 LENGTH = 48
 MEASURED = (2, 4, 8, 16, 24)
-WAYS = ("best_of_n", "ppo", "ppo_ptx", "ppo_long")
+WAYS = ("best_of_n", "ppo", "ppo_ptx", "ppo_long", "ppo_ptx_long")
 LONG = (8, 16, 32, 64, 96, 128)
 
 
@@ -200,6 +201,7 @@ def ways(only: Sequence[str]) -> Iterator[tuple[str, int, int, float]]:
     every += [("ppo", most, whole, 0.0), *(("ppo_ptx", most, whole, coefficient) for coefficient in PTX)]
     every += [("ppo", size, whole, 0.0) for size in SIZES[:-1]]
     every += [("ppo_long", most, layers, 0.0) for layers in LAYERS]
+    every += [("ppo_ptx_long", most, whole, coefficient) for coefficient in PTX]
     return (way for way in every if way[0] in only)
 
 
@@ -228,7 +230,7 @@ def main() -> None:
             found = best_of_n(field(run), source)
         else:
             place = given.output / f"{run.name}-{way}-{size}-{layers}-{coefficient:g}"
-            found = ppo(field(run), source, coefficient, place, LONG if way == "ppo_long" else MEASURED)
+            found = ppo(field(run), source, coefficient, place, LONG if way.endswith("_long") else MEASURED)
         head = {"run": run.name, "way": way, "size": size, "layers": layers, "ptx": coefficient}
         head["commit"] = commit()
         new = [{**head, **point} for point in found]

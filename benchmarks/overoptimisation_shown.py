@@ -107,9 +107,10 @@ def text_plot(points: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def on_text(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """PPO with and without pretraining text under the reward model that saw everything."""
-    return [p for p in points if p["way"] in ("ppo", "ppo_ptx") and p["size"] == SIZES[-1]]
+def on_text(points: Sequence[dict[str, Any]], end: str = "") -> list[dict[str, Any]]:
+    """PPO with and without pretraining text under the reward model that saw everything; `end` is "_long" or none."""
+    ways = (f"ppo{end}", f"ppo_ptx{end}")
+    return [p for p in points if p["way"] in ways and (p["size"], p["layers"]) == (SIZES[-1], LAYERS[-1])]
 
 
 def at_reward(points: Sequence[dict[str, Any]], level: float) -> float | None:
@@ -121,12 +122,10 @@ def at_reward(points: Sequence[dict[str, Any]], level: float) -> float | None:
     return None
 
 
-def text_table(points: Sequence[dict[str, Any]]) -> Iterator[str]:
+def text_table(every: Sequence[dict[str, Any]], levels: Sequence[float]) -> Iterator[str]:
     """The perplexity of text at levels of reward (PPO-ptx also as a share of PPO's), and where each run ended."""
-    levels = (0.6, 0.8, 1.0)
     heads = ["", *(f"perplexity at reward {level:+.1f}" for level in levels)]
     heads += ["at the end: reward", "perplexity", "gold gain", "KL"]
-    every = on_text(points)
     names = list(dict.fromkeys(p["run"] for p in every))
 
     def of(coefficient: float, run: str) -> list[dict[str, Any]]:
@@ -186,7 +185,9 @@ def show(points: Sequence[dict[str, Any]], output: Path) -> None:
         "furthest d",
     ]
     print("\n".join(rows(heads, lines)), end="\n\n")
-    print("\n".join(text_table(points)))
+    print("\n".join(text_table(on_text(points), (0.6, 0.8, 1.0))), end="\n\n")
+    if longer := on_text(points, "_long"):
+        print("\n".join(text_table(longer, (1.0, 1.2, 1.4))))
     for name, (way, proxies) in PLOTS.items():
         if proxies.keys() <= {(p["size"], p["layers"]) for p in points if p["way"] == way}:
             law_plot(name, points, found)

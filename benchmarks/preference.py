@@ -1,37 +1,44 @@
 """Alignment without reinforcement learning, method beside method: the same data, the same start, one table.
 
-    python benchmarks/preference.py RUN [RUN ...] [--prompts 160] [--test 120] [--heldout 0.1] [--only dpo,c_rlft]
+    python benchmarks/preference.py RUN [RUN ...] [--prompts 800] [--test 300] [--only dpo,c_rlft]
         [--out FILE] [--picture NAME]
     python benchmarks/preference.py --out FILE
 
 RUN is the folder of a demo that has come as far as its judgements (`heedful demo skip=[rl,prefer]`), or of
-`real_run.py`; one a seed. Every method sees the judgements of the same prompts once and is measured on the same test
-prompts by the run's gold judge, one answer a prompt at temperature 1, against the SFT policy that it started from;
-`ppo` samples four answers to as many prompts as were judged. Seconds are the processor's. Writes a cell a method and
-run, and does not do again what is there; without runs it prints the table: means over runs with 95 % intervals over
-their prompts.
+`real_run.py`; one a seed. Every method sees the judgements of the same prompts once, without answers that were
+borrowed from other prompts, and is measured on the same test prompts by the run's gold judge, one answer a prompt at
+temperature 1, against the SFT policy that it started from; `ppo` samples four answers to as many prompts as were
+judged. Accuracy and drift are on judged pairs of prompts that neither the start nor any method learnt from, asked for
+the best where a method has conditions. Each method trains in a process of its own; seconds are the processor's.
+Writes a cell a method and run, and does not do again what is there; without runs it prints the table: means over runs
+with 95 % intervals over their prompts.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Cells, dot_plot, over_prompts, over_seeds, rows, seed_of, shown
+from judged import judgements
+from numpy.typing import NDArray
+from tables import Cells, dot_plot, over_prompts, rows, seed_of, shown
 
 from heedful.data import conditions, files, formats
 from heedful.data.rows import messages_row
-from heedful.engine import judges, process
+from heedful.engine import judges, pairs, process
 from heedful.engine.policy import Policy
+from heedful.engine.reference import fixed_logp
 from heedful.engine.sampler import prompt_ids
 from heedful.engine.sampling import Sampling
 from heedful.losses import find
 from heedful.stages import evaluate, prefer, reward, rl, sft
-from heedful.stats.intervals import wilson
+from heedful.types import Preference
 
 CONDITIONS = ("prefix", "points", "reward_tokens", "hindsight", "c_rlft")
 TOKENS = 2048
@@ -51,14 +58,34 @@ def methods() -> dict[str, dict[str, Any]]:
     return losses | variants | {"sft": {"condition": "none"}} | conditioned | {"ppo": {}}
 
 
-def subset(run: Path, prompts: int, folder: Path) -> Path:
-    """The judgements of the first `prompts` prompts of a run."""
-    given = formats.read_preferences(run / "round-1" / "feedback" / "preferences.jsonl")
-    kept = dict.fromkeys(p.messages for p in given)
-    chosen = set(list(kept)[:prompts])
+UNSEEN = 200  # judged prompts that accuracy and drift are measured on
+MARKER = 16  # tokens that a condition may take
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every method is given: a start, judgements, and where it writes."""
+
+    run: Path
+    start: str
+    data: Path
+    folder: Path
+    seed: int
+    length: int
+
+
+def divided(run: Path, prompts: int, folder: Path) -> tuple[Path, list[Preference]]:
+    """The judgements of the first `prompts` prompts as a file, and those that nobody learns from."""
+    by_prompt: dict[Any, list[Preference]] = {}
+    for p in judgements(run):
+        by_prompt.setdefault(p.messages, []).append(p)
+    asked = list(by_prompt)
     path = folder / "preferences.jsonl"
-    formats.write_preferences(path, (p for p in given if p.messages in chosen))
-    return path
+    formats.write_preferences(path, [p for m in asked[:prompts] for p in by_prompt[m]])
+    kept = run / "world" / "test.jsonl"
+    if kept.exists():
+        return path, list(formats.read_preferences(kept))
+    return path, [p for m in asked[prompts:][:UNSEEN] for p in by_prompt[m]]
 
 
 def best_answers(data: Path, path: Path) -> Path:
@@ -81,38 +108,27 @@ def best_answers(data: Path, path: Path) -> Path:
     return path
 
 
-def train(
-    name: str,
-    values: dict[str, Any],
-    start: str,
-    data: Path,
-    folder: Path,
-    field: "Field",
-    heldout: float,
-) -> dict[str, Any]:
-    """One method; what its stage found, with seconds and bytes."""
-    process.forget_peak_memory()
+def train(name: str, values: dict[str, Any], given: Given) -> dict[str, float]:
+    """One method, in a process that does nothing else; the processor's seconds and the most memory in MiB."""
+    process.prepare()
     began = time.process_time()
-    shared = {"model": start, "output": place(folder, name), "seed": field.seed, "resume": False}
+    shared = {
+        "model": given.start,
+        "output": place(given.folder, name),
+        "seed": given.seed,
+        "resume": False,
+    }
     if name == "ppo":
-        return {**by_ppo(field, shared, data), **spent(began)}
-    shared["tokens_per_step"] = TOKENS
-    if "condition" in values:
-        given = best_answers(data, folder / "best.jsonl") if values["condition"] == "none" else data
-        result = sft.main(sft.SftConfig(**{**shared, "data": given, "learning_rate": 3e-4, **values}))
+        by_ppo(given, shared)
+    elif "condition" in values:
+        best = values["condition"] == "none"
+        data = best_answers(given.data, given.folder / "best.jsonl") if best else given.data
+        how = {"data": data, "tokens_per_step": TOKENS, "learning_rate": 3e-4}
+        sft.main(sft.SftConfig(**{**shared, **how, **values}))
     else:
-        more = {"data": data, "learning_rate": 3e-4, "heldout_ratio": heldout}
-        result = prefer.main(prefer.PreferConfig(**{**shared, **more, **values}))
-        result["heldout_accuracy"] = on_heldout(result, data)
-    return {**result, **spent(began)}
-
-
-def on_heldout(result: dict[str, Any], data: Path) -> dict[str, Any]:
-    """The held-out accuracy with an interval over the prompts held out, as if each were wholly right or wrong."""
-    asked = len({p.messages for p in formats.read_preferences(data)})
-    unseen = asked - result["prompts"] - result["too_long"]
-    found = wilson(result["heldout_accuracy"] * unseen, unseen)
-    return {"value": found.value, "low": found.low, "high": found.high}
+        how = {"data": given.data, "tokens_per_step": TOKENS, "learning_rate": 3e-4}
+        prefer.main(prefer.PreferConfig(**{**shared, **how, **values}))
+    return {"seconds": time.process_time() - began, "memory": process.peak_memory_bytes() / 2**20}
 
 
 def place(folder: Path, name: str) -> Path:
@@ -120,21 +136,13 @@ def place(folder: Path, name: str) -> Path:
     return folder / name.replace(", ", "-")
 
 
-def spent(began: float) -> dict[str, float]:
-    """The processor's seconds since, and the most memory in MiB."""
-    return {
-        "seconds": time.process_time() - began,
-        "memory": process.peak_memory_bytes() / 2**20,
-    }
-
-
-def by_ppo(field: "Field", shared: dict[str, Any], data: Path) -> dict[str, Any]:
+def by_ppo(given: Given, shared: dict[str, Any]) -> None:
     """A reward model from the same judgements, then PPO with the demo's penalty: four answers to each prompt."""
-    place = shared["output"]
-    how = {"head": "likelihood", "epochs": 2, "learning_rate": 1e-3, "weight_decay": 1.0}
-    values = {**shared, "output": place / "reward", "data": data, "tokens_per_step": TOKENS, **how}
-    found = reward.main(reward.RewardConfig(**values))
-    asked = len({p.messages for p in formats.read_preferences(data)})
+    output = shared["output"]
+    how: dict[str, Any] = {"head": "likelihood", "epochs": 2, "learning_rate": 1e-3, "weight_decay": 1.0}
+    how |= {"output": output / "reward", "data": given.data, "tokens_per_step": TOKENS}
+    reward.main(reward.RewardConfig(**{**shared, **how}))
+    asked = len({p.messages for p in formats.read_preferences(given.data)})
     how = {
         "algorithm": "ppo_clip",
         "num_ppo_epochs": 1,
@@ -142,27 +150,28 @@ def by_ppo(field: "Field", shared: dict[str, Any], data: Path) -> dict[str, Any]
         "kl_target": 5.0,
         "kl_horizon": 2000,
     }
-    more = {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": field.length}
-    prompts = field.run / "world" / "prompts.jsonl"
-    rl.main(
-        rl.RlConfig(
-            **{**shared, **how, **more, "reward": str(place / "reward" / "model"), "prompts": prompts}
-        )
-    )
-    return {"heldout_accuracy": found["heldout_accuracy"]}
+    how |= {"iterations": asked // 16, "prompts_per_step": 16, "max_completion_length": given.length}
+    how |= {
+        "reward": str(output / "reward" / "model"),
+        "prompts": given.run / "world" / "prompts.jsonl",
+    }
+    rl.main(rl.RlConfig(**{**shared, **how}))
 
 
 class Field:
-    """The test prompts, and how the policy that all started from answers them."""
+    """The test prompts and unseen pairs, and what the policy that all started from makes of them."""
 
-    def __init__(self, start: str, run: Path, test: int, seed: int) -> None:
+    def __init__(self, start: str, run: Path, test: int, unseen: Sequence[Preference]) -> None:
         told = json.loads((run / "run.json").read_text())
-        self.run, self.seed, self.length = run, seed, int(told.get("length", 48))
+        self.seed, self.length = seed_of(run), int(told.get("length", 48))
         self.judge = judges.find(told.get("gold", "world"))
         self.reference = Policy.load(start)
         prompts = formats.read_prompts(run / "world" / "test_prompts.jsonl")
         self.prompts = self.reference.fitting(prompts, self.length)[:test]
+        self.limit = int(self.reference.model.config.max_position_embeddings)
+        self.unseen = [p for p in unseen if pairs.fits(self.reference.tokenizer, p, self.limit - MARKER)]
         self.baseline = self.answers(self.reference)
+        self.before = self.logp(self.reference)
 
     def answers(self, policy: Policy) -> dict[str, list[float]]:
         """One value an answer of what is measured."""
@@ -177,34 +186,61 @@ class Field:
                 table["kl"] = policy.kl(bare, self.reference.model)
         return table
 
+    def logp(self, policy: Policy) -> list[NDArray[np.float64]]:
+        """The log-probs of the chosen and the rejected answer of every unseen pair, [pairs, 2] for each prompt."""
+        trees = pairs.compared(policy.tokenizer, self.unseen, self.limit).trees
+        summed = [[float(logp.sum()) for logp in each] for each in fixed_logp(policy.model, trees, None)]
+        return [
+            np.asarray([(logp[p.chosen], logp[p.rejected]) for p in tree.pairs])
+            for tree, logp in zip(trees, summed, strict=True)
+        ]
+
+    def told_apart(self, policy: Policy) -> dict[str, Any]:
+        """On unseen pairs, a prompt weighing 1: how often the chosen answer is likelier, and gained more; its gain."""
+        after = self.before if policy is self.reference else self.logp(policy)
+        gained = [b - a for a, b in zip(self.before, after, strict=True)]
+        found = {"likelier": evaluate.mean([wins(x) for x in after])}
+        if policy is self.reference:
+            return found
+        drift = [float(x[:, 0].mean()) for x in gained]
+        return found | {"accuracy": evaluate.mean([wins(x) for x in gained]), "drift": evaluate.mean(drift)}
+
     def figures(self, folder: Path, asked: int | None = None) -> dict[str, Any]:
         """A policy's figures beside those of the start."""
         policy = Policy.load(folder)
         if asked is not None:
             conditions.ask(policy.tokenizer, asked)
         found = evaluate.compare(self.prompts, self.answers(policy), self.baseline)
+        if asked is None:
+            found |= self.told_apart(policy)
         return {name.replace("win_rate/judge/total", "win_rate"): value for name, value in found.items()}
+
+
+def wins(values: NDArray[np.float64]) -> float:
+    """The share of pairs, [pairs, 2], whose first value is the larger; a tie is half."""
+    return float(np.mean(0.5 + 0.5 * np.sign(values[:, 0] - values[:, 1])))
 
 
 def measure(args: argparse.Namespace, run: Path, cells: Cells) -> None:
     """Every method on one run that is not there yet."""
-    start, seed = str(run / "sft" / "model"), seed_of(run)
     folder = args.work / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    data = subset(run, args.prompts, folder)
-    field = Field(start, run, args.test, seed)
-    how = {"prompts": args.prompts, "test": args.test}
+    data, unseen = divided(run, args.prompts, folder)
+    start = str(run / "sft" / "model")
+    field = Field(start, run, args.test, unseen)
+    given = Given(run, start, data, folder, field.seed, field.length)
+    how = {"prompts": args.prompts, "test": args.test, "pairs": len(field.unseen)}
     known, done = methods(), cells.read().get(run.name, {})
     if "start" not in done:
         means = {name: evaluate.mean(values) for name, values in field.baseline.items()}
-        cells.put(run.name, "start", {**means, **how})
+        cells.put(run.name, "start", {**means, **field.told_apart(field.reference), **how})
     for name in args.only or known:
         if name in done:
             continue
-        result = train(name, known[name], start, data, folder, field, args.heldout)
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            spent = alone.submit(train, name, known[name], given).result()
         model = place(folder, name) / "model"
-        cell = {k: result.get(k) for k in ("heldout_accuracy", "chosen_drift", "seconds", "memory")}
-        cell |= field.figures(model)
+        cell = {**spent, **field.figures(model)}
         if name in CONDITIONS and "judge/helpful" in field.baseline:
             cell["asked"] = curve(field, model)
         cells.put(run.name, name, {**cell, **how})
@@ -218,31 +254,32 @@ def curve(field: Field, model: Path) -> list[dict[str, Any]]:
     return [{name: found[name] for name in wanted if name in found} for found in asked]
 
 
+COLUMNS = {
+    "accuracy": ("accuracy by gain", "{:.3f}"),
+    "likelier": ("chosen likelier", "{:.3f}"),
+    "kl": ("KL, nats", "{:.2f}"),
+    "drift": ("drift of chosen, nats", "{:+.2f}"),
+    "length": ("length", "{:.1f}"),
+    "distinct": ("distinct", "{:.3f}"),
+    "seconds": ("CPU s", "{:.1f}"),
+    "memory": ("MiB", "{:.0f}"),
+}
+
+
 def table(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """A row a method: means over the runs."""
-    heads = ["method", "win rate against the start", "each seed", "held-out accuracy", "KL, nats"]
-    heads += ["drift of chosen log-prob, nats", "length", "distinct", "CPU s", "MiB"]
+    heads = ["method", "win rate against the start", "each seed", *(head for head, _ in COLUMNS.values())]
     lines = []
     for name in ("start", *methods()):
-        found = cells.having(name, runs)
-        if not found:
+        if not (found := cells.having(name, runs)):
             continue
         rates = [c["win_rate"]["value"] for c in found if "win_rate" in c]
         line = [name, shown(over_prompts([c.get("win_rate") for c in found]))]
         line.append(" / ".join(f"{rate:.3f}" for rate in rates) or "-")
-        for key in ("heldout_accuracy", "kl", "chosen_drift", "length", "distinct", "seconds", "memory"):
+        for key, (_, form) in COLUMNS.items():
             values = [c[key] for c in found if c.get(key) is not None]
-            form = {"length": "{:.1f}", "seconds": "{:.1f}", "memory": "{:.0f}", "kl": "{:.2f}"}.get(
-                key, "{:.3f}"
-            )
-            if not values:
-                line.append("-")
-            elif isinstance(values[0], dict):
-                line.append(shown(over_prompts(values), form))
-            elif key in ("seconds", "memory"):
-                line.append(form.format(float(np.mean(values))))
-            else:
-                line.append(shown(over_seeds(values), form))
+            plain = [v for v in values if not isinstance(v, dict)]
+            line.append(shown(float(np.mean(plain)) if plain else over_prompts(values), form))
         lines.append(line)
     yield from rows(heads, lines)
 
@@ -265,11 +302,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--prompts", type=int, default=160)
-    parser.add_argument("--test", type=int, default=120)
+    parser.add_argument("--prompts", type=int, default=800)
+    parser.add_argument("--test", type=int, default=300)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/preference"))
-    parser.add_argument("--heldout", type=float, default=0.1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--picture", default="", help="draw docs/results/NAME.svg")
     args = parser.parse_args()

@@ -37,7 +37,6 @@ BUDGET = ITERATIONS * PROMPTS * ANSWERS  # answers that a method may sample in t
 TRPO = {
     "algorithm": "trpo",
     "token_budget": 512,
-    "fisher_ratio": 0.2,
     "cg_iterations": 5,
     "critic_updates": 2,
 }
@@ -46,15 +45,15 @@ RL: dict[str, dict[str, Any]] = {
     "a2c": {"algorithm": "a2c"},
     "trpo": TRPO,
     "trpo_near": {**TRPO, "max_kl": 0.002},
-    "trpo_whole": {**TRPO, "fisher_ratio": 1.0},
-    "trpo_whole_near": {**TRPO, "fisher_ratio": 1.0, "max_kl": 0.002},
+    "trpo_fifth": {**TRPO, "fisher_ratio": 0.2},
+    "trpo_fifth_near": {**TRPO, "fisher_ratio": 0.2, "max_kl": 0.002},
     "ppo_clip": {"algorithm": "ppo_clip", "num_ppo_epochs": 1},
     "ppo_kl": {"algorithm": "ppo_kl", "num_ppo_epochs": 1},
     "ppo_ptx": {"algorithm": "ppo_ptx", "num_ppo_epochs": 1, "ptx_coef": 0.05, "ptx_ratio": 0.25},
     "rloo": {"algorithm": "rloo"},
     "grpo": {"algorithm": "grpo", "num_ppo_epochs": 1},
 }
-METHODS = (*RL, "best_of_16", "rejection_sampling", "expert_iteration", "dpo")
+METHODS = (*RL, "best_of_16", "rejection_sampling", "rejection_ppo", "expert_iteration", "dpo")
 
 
 class Start:
@@ -112,7 +111,8 @@ def by_rl(start: Start, folder: Path, settings: dict[str, Any]) -> str:
     }
     if settings["algorithm"] == "ppo_ptx":
         values["ptx"] = start.text
-    rl.main(rl.RlConfig(**common(start, folder), reward=start.reward_folder, prompts=start.prompts, **values))
+    given = {**common(start, folder), "reward": start.reward_folder, "prompts": start.prompts, **values}
+    rl.main(rl.RlConfig(**given))
     return str(folder / "model")
 
 
@@ -120,11 +120,11 @@ def common(start: Start, folder: Path) -> dict[str, Any]:
     return {"output": folder, "model": start.model, "seed": start.seed, "resume": False}
 
 
-def by_best_of(start: Start, folder: Path, settings: dict[str, Any]) -> str:
+def by_best_of(start: Start, folder: Path, settings: dict[str, Any], budget: int = BUDGET) -> str:
     """Rounds of best of n and fine-tuning."""
     rounds = settings["rounds"]
     values = {
-        "prompts_per_round": BUDGET // rounds // settings["num_generations"],
+        "prompts_per_round": budget // rounds // settings["num_generations"],
         "max_completion_length": start.length,
         "tokens_per_step": 2048,
         "learning_rate": 3e-4,
@@ -159,6 +159,11 @@ def trained(start: Start, method: str, folder: Path) -> str:
         return by_rl(start, folder, RL[method])
     if method == "rejection_sampling":
         return by_best_of(start, folder, {"rounds": 2, "num_generations": 16})
+    if method == "rejection_ppo":  # Llama 2's order, half of the answers for each
+        fine_tuned = by_best_of(start, folder / "best", {"rounds": 1, "num_generations": 16}, BUDGET // 2)
+        return by_rl(
+            start, folder / "ppo", {**RL["ppo_clip"], "iterations": ITERATIONS // 2, "model": fine_tuned}
+        )
     if method == "expert_iteration":
         settings = {"rounds": 4, "num_generations": 8, "keep": 2, "pool": False, "start_from": "previous"}
         return by_best_of(start, folder, settings)

@@ -78,7 +78,13 @@ class Ahead:
 
 
 def refusal(config: Any) -> str | None:
-    """Why answers cannot be drawn ahead with the settings of an RL run, if they cannot."""
+    """Why a server cannot draw the answers with the settings of an RL run, or not ahead, if it cannot."""
+    if (config.sampler is None) != (config.publish is None):
+        return "sampler=http://...#NAME and publish=FOLDER go together: give both or neither"
+    if config.sampler is not None and config.temperature != 1:
+        return "sampler=http://...#NAME tells log-probs of temperature=1 only: leave temperature out"
+    if not config.overlap:
+        return None
     if config.sampler is None:
         return (
             "overlap=true lets a server answer while this process learns: add sampler=http://...#NAME and "

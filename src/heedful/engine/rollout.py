@@ -14,13 +14,13 @@ from heedful.engine.asking import Change, in_other_words, open_to, taken
 from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
 from heedful.engine.estimate import Estimator, Whitening, estimated
 from heedful.engine.policy import Policy
-from heedful.engine.process_reward import ProcessRewardModel, step_rewards
+from heedful.engine.process_reward import step_rewards
 from heedful.engine.randomness import key
 from heedful.engine.reduction import Reduction, informative, reduced
 from heedful.engine.sample import Sample, Sampling
 from heedful.engine.sampler import Answered
 from heedful.engine.score import sequence_columns
-from heedful.engine.scorer import Scorer
+from heedful.engine.scorer import Scorer, StepScorer
 from heedful.engine.table import Table, padded, with_columns
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
@@ -148,10 +148,18 @@ class Rollouts:
                     yield batch
                     self.place += 1
 
-    @property
-    def iterations_done(self) -> int:
-        """How many iterations are behind, once one has `ended`."""
-        return self.place // (self.settings.epochs * self.settings.minibatches) + 1
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps once an iteration has `ended`, as JSON."""
+        done = self.place // (self.settings.epochs * self.settings.minibatches) + 1
+        ahead = self.ahead.state() if self.ahead else {}
+        return {"kl_coef": self.kl_coef, "iterations": done, **ahead}
+
+    def load(self, state: Mapping[str, Any]) -> int:
+        """Put back what `state` returned; how many iterations are behind."""
+        self.kl_coef = float(state["kl_coef"])
+        if self.ahead:
+            self.ahead.load(state)
+        return int(state["iterations"])
 
     def chosen_prompts(self, block: int) -> list[Prompt]:
         """The prompts of the `block`-th draw, one an iteration: passes over all prompts, each in a fresh order."""
@@ -259,7 +267,7 @@ class Rollouts:
 
     def _step_by_step(self, prompts: Sequence[Prompt], answered: Sequence[Answered]) -> list[Group]:
         """Each step's reward where it ends, and the penalty on the last token; an answer's score is their sum."""
-        assert isinstance(self.reward, ProcessRewardModel)
+        assert isinstance(self.reward, StepScorer)
         ids = [sample.ids for a in answered for sample in a.samples]
         texts = [a.texts for a in answered]
         rows = iter(step_rewards(self.reward, prompts, texts, self.policy.tokenizer, ids))

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,8 @@ class ServerSampler:
         check_foreign(how, "a server")
         sent = [self._prompt(p) for p in prompts]
         jobs = [(s, k) for s, p in zip(sent, prompts, strict=True) for k in keys(p, how, seed, n)]
-        pool = ThreadPoolExecutor(min(slots, self.connections))
-        try:
-            drawn = list(pool.map(lambda job: self._ask(job[0], job[1], how), jobs))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with ThreadPool(min(slots, self.connections)) as pool:  # of threads that end with the process
+            drawn = list(pool.imap(lambda job: self._ask(job[0], job[1], how), jobs))
         each = len(jobs) // len(prompts) if prompts else 0
         return [
             answered(tuple(s.get("prompt", ())), drawn[i * each : (i + 1) * each], how, n)

@@ -204,7 +204,8 @@ def falls(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
     Nearly all questions of the first kind are unanswerable, so among the answerable alone: from below the last bin.
     """
-    heads = ["silence falls", "before", "after", "by more after", "among the answerable: before", "after"]
+    heads = ["silence falls", "before", "after", "by more after", "among the answerable: before"]
+    heads += ["after", "by more after"]
     lines = []
     for name in TABLES:
         found = cells.having(f"boundary {name}", runs)
@@ -212,8 +213,9 @@ def falls(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
         before, after = pooled(found, "silent_before"), pooled(found, "silent")
         never, always = right < BINS[0][1], right >= BINS[-1][0]
         unsure, sure = answerable & ~always, answerable & always
-        line = [shown(fall(x[never], x[always])) for x in (before, after, after - before)]
-        lines.append([name, *line, *(shown(fall(x[unsure], x[sure])) for x in (before, after))])
+        parts = ((never, always), (unsure, sure))
+        silences = (before, after, after - before)
+        lines.append([name, *(shown(fall(x[one], x[other])) for one, other in parts for x in silences)])
     yield from rows(heads, lines)
 
 

@@ -302,19 +302,19 @@ def tales(place: Path, sizes: Sizes) -> dict[str, Any]:
     told_words["human, shuffled"] = [[list(rng.permutation(words)) for words in human] for _ in found]
     least = [min(len(row[n]) for rows in told_words.values() for row in rows) for n in range(len(human))]
     values = {
-        name: [[of_text(t[:n]).value for t, n in zip(row, least, strict=True)] for row in rows]
+        name: [
+            [v for t, n in zip(row, least, strict=True) if (v := of_text(t[:n]).value) is not None]
+            for row in rows
+        ]
         for name, rows in told_words.items()
     }
+    arms = {name: rows for name, rows in values.items() if name != "human"}
     return {
         "words": least,
         "tales": values,
         "human": interval(values["human"][0]),
         "human, in a row": as_json(of_text([word for words in human for word in words])),
-        **{
-            name: interval([float(np.mean(row)) for row in rows])
-            for name, rows in values.items()
-            if name != "human"
-        },
+        **{name: interval([float(np.mean(row)) for row in rows if row]) for name, rows in arms.items()},
     }
 
 

@@ -217,20 +217,10 @@ def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
 
 
 def rounds(out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Panels learn from a judge: what the study's first model reads, and what the pair's does, which has read more."""
-    return {
-        "rounds": rounds_from(out, sizes, "rounds", out / "study/panel-0", out / "read-0"),
-        "rounds_longer": rounds_from(
-            out, sizes, "rounds-longer", out / PAIR / "panel-0", out / "read-longer"
-        ),
-    }
-
-
-def rounds_from(out: Path, sizes: Sizes, name: str, model: Path, first: Path) -> list[dict[str, Any]]:
-    """Rounds from a model whose reading lies in `first`: it reads, the best of its answers are learnt, and so again."""
-    found = [quality(first, out)]
+    """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
+    model, found = out / "study/panel-0", [quality(out / "read-0", out)]
     for number in range(1, sizes.rounds + 1):
-        place = out / f"{name}/{number}"
+        place = out / f"rounds/{number}"
         asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
         drawn = [
             "rounds=1",
@@ -243,7 +233,7 @@ def rounds_from(out: Path, sizes: Sizes, name: str, model: Path, first: Path) ->
         model = place / "best/model"
         read(place / "read", model, out)
         found.append({**quality(place / "read", out), "best_of": earned})
-    return found
+    return {"rounds": found, "rounds_beside": quality(out / "read-longer", out)}
 
 
 def quality(reading: Path, out: Path) -> dict[str, Any]:

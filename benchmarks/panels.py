@@ -32,6 +32,7 @@ from heedful.panels.exchange import Step, to_json
 from heedful.stages import panel_stories, panel_study
 from heedful.stages.panel_stories import words_of
 from heedful.stages.panel_study import PanelStudyConfig
+from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import mean_interval
 from heedful.stats.long_range import of_text
 from heedful.world import saga
@@ -308,6 +309,7 @@ def tales(place: Path, sizes: Sizes) -> dict[str, Any]:
         "words": least,
         "tales": values,
         "human": interval(values["human"][0]),
+        "human, in a row": as_json(of_text([word for words in human for word in words])),
         **{
             name: interval([float(np.mean(row)) for row in rows])
             for name, rows in values.items()
@@ -338,8 +340,12 @@ def told_by_arms(place: Path, seed: int, opened: list[str], tale: int) -> dict[s
 
 
 def interval(values: list[float]) -> dict[str, Any]:
-    """A mean over seeds with Student's 95 % interval."""
-    e = mean_interval(np.asarray(values))
+    """A mean with Student's 95 % interval."""
+    return as_json(mean_interval(np.asarray(values)))
+
+
+def as_json(e: Estimate) -> dict[str, Any]:
+    """An estimate as it is written to files."""
     return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
 
 

@@ -32,6 +32,7 @@ from heedful.panels.exchange import Step, to_json
 from heedful.stages import panel_stories, panel_study
 from heedful.stages.panel_stories import words_of
 from heedful.stages.panel_study import PanelStudyConfig
+from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import mean_interval
 from heedful.stats.long_range import of_text
 from heedful.world import saga
@@ -216,20 +217,10 @@ def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
 
 
 def rounds(out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Panels learn from a judge: what the study's first model reads, and what the pair's does, which has read more."""
-    return {
-        "rounds": rounds_from(out, sizes, "rounds", out / "study/panel-0", out / "read-0"),
-        "rounds_longer": rounds_from(
-            out, sizes, "rounds-longer", out / PAIR / "panel-0", out / "read-longer"
-        ),
-    }
-
-
-def rounds_from(out: Path, sizes: Sizes, name: str, model: Path, first: Path) -> list[dict[str, Any]]:
-    """Rounds from a model whose reading lies in `first`: it reads, the best of its answers are learnt, and so again."""
-    found = [quality(first, out)]
+    """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
+    model, found = out / "study/panel-0", [quality(out / "read-0", out)]
     for number in range(1, sizes.rounds + 1):
-        place = out / f"{name}/{number}"
+        place = out / f"rounds/{number}"
         asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
         drawn = [
             "rounds=1",
@@ -242,7 +233,7 @@ def rounds_from(out: Path, sizes: Sizes, name: str, model: Path, first: Path) ->
         model = place / "best/model"
         read(place / "read", model, out)
         found.append({**quality(place / "read", out), "best_of": earned})
-    return found
+    return {"rounds": found, "rounds_beside": quality(out / "read-longer", out)}
 
 
 def quality(reading: Path, out: Path) -> dict[str, Any]:
@@ -301,18 +292,19 @@ def tales(place: Path, sizes: Sizes) -> dict[str, Any]:
     told_words["human, shuffled"] = [[list(rng.permutation(words)) for words in human] for _ in found]
     least = [min(len(row[n]) for rows in told_words.values() for row in rows) for n in range(len(human))]
     values = {
-        name: [[of_text(t[:n]).value for t, n in zip(row, least, strict=True)] for row in rows]
+        name: [
+            [v for t, n in zip(row, least, strict=True) if (v := of_text(t[:n]).value) is not None]
+            for row in rows
+        ]
         for name, rows in told_words.items()
     }
+    arms = {name: rows for name, rows in values.items() if name != "human"}
     return {
         "words": least,
         "tales": values,
         "human": interval(values["human"][0]),
-        **{
-            name: interval([float(np.mean(row)) for row in rows])
-            for name, rows in values.items()
-            if name != "human"
-        },
+        "human, in a row": as_json(of_text([word for words in human for word in words])),
+        **{name: interval([float(np.mean(row)) for row in rows if row]) for name, rows in arms.items()},
     }
 
 
@@ -338,8 +330,12 @@ def told_by_arms(place: Path, seed: int, opened: list[str], tale: int) -> dict[s
 
 
 def interval(values: list[float]) -> dict[str, Any]:
-    """A mean over seeds with Student's 95 % interval."""
-    e = mean_interval(np.asarray(values))
+    """A mean with Student's 95 % interval."""
+    return as_json(mean_interval(np.asarray(values)))
+
+
+def as_json(e: Estimate) -> dict[str, Any]:
+    """An estimate as it is written to files."""
     return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
 
 

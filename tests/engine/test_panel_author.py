@@ -12,9 +12,10 @@ from heedful.data import chat
 from heedful.engine import plan_choice
 from heedful.engine.endpoint import Refused
 from heedful.engine.grammar import Constraints
-from heedful.engine.panel_author import Author
+from heedful.engine.panel_author import Author, frame_length
 from heedful.engine.sampler import Answered, Asked, TokenPrompt
 from heedful.engine.sampling import Sampling
+from heedful.errors import UserError
 from heedful.panels import desk, grammar, requests
 from heedful.panels import text as panel_text
 from heedful.panels.desk import Ask
@@ -78,6 +79,18 @@ def test_only_what_has_a_fault_is_drawn_again_and_the_best_is_kept() -> None:
     assert isinstance(who.sampler, Scripted)
     assert len(who.sampler.asked) == 3
     assert who.kept([ASK, ASK], faults, drafts=4, **how) == ["", "x"]
+
+
+def test_a_request_that_the_context_does_not_hold_is_said() -> None:
+    who = Author(policy(), len, 40, explained=False, constrained="")
+    how: dict[str, Any] = {"temperature": 0.0, "max_completion_length": 4, "seed": (0,)}
+    size = frame_length(who, ASK)
+    with pytest.raises(
+        UserError, match=f"a request has {size} tokens, but the model's context holds 40: lower"
+    ):
+        who.answer([ASK], **how)
+    who.context = size + 1
+    assert who.answer([ASK], **how)
 
 
 def test_an_answer_goes_on_from_how_it_has_begun() -> None:

@@ -14,7 +14,9 @@ from heedful.engine.policy import Policy
 from heedful.engine.sampler import Asked, Sampler, TokenPrompt
 from heedful.engine.sampler_server import ServerSampler
 from heedful.engine.sampling import Sampling
-from heedful.panels.desk import Ask
+from heedful.errors import UserError
+from heedful.panels import budget
+from heedful.panels.desk import Ask, Fit
 from heedful.panels.grammar import Form, lines_of
 from heedful.types import Prompt
 
@@ -43,6 +45,8 @@ class Author:
     ) -> list[tuple[str, ...]]:
         """Texts for each request; requests of one form are answered together. All ask for as many answers."""
         how = Sampling(max_completion_length, temperature)
+        for ask in asks:
+            self._check(ask)
         alike: dict[Form | None, list[int]] = {}
         for number, ask in enumerate(asks):
             alike.setdefault(ask.form, []).append(number)
@@ -54,6 +58,18 @@ class Author:
         self.spent["prompt_tokens"] += sum(sum(self.length(m.content) for m in a.messages) for a in asks)
         self.spent["completion_tokens"] += sum(self.length(text) for row in found.values() for text in row)
         return [tuple(ask.begun + text for text in found[i]) for i, ask in enumerate(asks)]
+
+    def fit(self, limit: int) -> Fit:
+        """What requests show of a panel: at most `limit` tokens."""
+        return partial(budget.shown, length=self.length, limit=limit)
+
+    def _check(self, ask: Ask) -> None:
+        size = frame_length(self, ask) + self.length(ask.begun)
+        if self.context is not None and size >= self.context:
+            raise UserError(
+                f"a request has {size} tokens, but the model's context holds {self.context}: lower panel_tokens, or "
+                "give it shorter passages"
+            )
 
     def _prompt(self, name: str, ask: Ask) -> Asked:
         """A request as the sampler takes it; an answer that has begun goes on in this process only."""

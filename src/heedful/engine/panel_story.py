@@ -91,6 +91,7 @@ def from_panels(
     what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its panel's own.
     """
     now = list(desks)
+    how: dict[str, Any] = {"explained": author.explained, "fit": author.fit(panel_tokens)}
 
     def noted(asks: Sequence[desk.Ask]) -> Sequence[desk.Ask]:
         if prompts is not None:
@@ -98,8 +99,7 @@ def from_panels(
         return asks
 
     for number in range(passages):
-        now = [desk.fitted(d, author.length, panel_tokens)[0] for d in now]
-        asks = [desk.ask_plan(d, plans, explained=author.explained, closed=closed) for d in now]
+        asks = [desk.ask_plan(d, plans, closed=closed, **how) for d in now]
         answers = author.answer(
             noted(asks),
             temperature=heat.plan,
@@ -110,7 +110,7 @@ def from_panels(
         now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
         told = held(
             author,
-            noted([desk.ask_write(d, explained=author.explained) for d in now]),
+            noted([desk.ask_write(d, **how) for d in now]),
             [d.panel for d in now],
             drafts=drafts,
             temperature=heat.prose,
@@ -118,10 +118,7 @@ def from_panels(
             seed=(*seed, number, "write"),
         )
         told = [text or "-" for text in told]
-        asks = [
-            desk.ask_update(d, t, explained=author.explained, closed=closed)
-            for d, t in zip(now, told, strict=True)
-        ]
+        asks = [desk.ask_update(d, t, closed=closed, **how) for d, t in zip(now, told, strict=True)]
         patches = author.kept(
             noted(asks),
             partial(unlike, now, told),

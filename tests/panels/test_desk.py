@@ -108,8 +108,8 @@ def test_what_is_noted_is_said_in_the_language_of_the_story() -> None:
     zh = desk.begin("x", Panel(people=(Entry("米娜", "在磨坊里"),), lang="zh"))
     zh = desk.written(desk.choose(zh, ["米娜唱歌"]), "米娜唱歌。", "胡说\n人物 米娜：在家里")
     assert zh.turn.note == "更新中有 1 行读不懂"
-    _, dropped = budget.fit(zh.panel.with_field("rules", ("短", "快")), len, 12)
-    assert "“规则”2 行" in budget.said(dropped, "zh")
+    _, dropped = budget.fit(zh.panel.with_field("future", ("甲", "乙")), len, 12)
+    assert "“以后”2 行" in budget.said(dropped, "zh")
     assert budget.said(dropped, "en").startswith("the panel is too long for one request")
 
 
@@ -165,11 +165,24 @@ def test_an_epub_is_well_formed_and_holds_every_passage() -> None:
     assert trees["META-INF/container.xml"].find(".//*[@full-path='OEBPS/content.opf']") is not None
 
 
+def test_what_xml_may_not_hold_is_left_out_of_an_epub() -> None:
+    data = book.epub("A\x00\x1b tale\ud800", ["Mina\x08 left.\ufffe\nShe\tran \U0001f600\x85."])
+    with zipfile.ZipFile(io.BytesIO(data)) as pages:
+        texts = [ElementTree.fromstring(pages.read(n)) for n in pages.namelist() if n.endswith("ml")]
+    said = [e.text for tree in texts for e in tree.iter() if e.tag.endswith(("}p", "}h1"))]
+    assert said == ["A tale", "Mina left.", "She\tran \U0001f600\x85."]
+
+
 def test_markdown_and_steps_of_a_branch() -> None:
-    story = told(desk.begin("Tale", START), "Mina leaves", "Mina left.", "person Mina: away")
+    story = told(
+        desk.begin("Tale", START, condition="good"), "Mina leaves", "Mina left.", "person Mina: away"
+    )
     assert book.markdown(story) == "# Tale\n\nMina left.\n"
     (step,) = book.steps(story, "t")
     assert exchange.step_of(json.loads(json.dumps(exchange.step_row(step)))) == step
+    assert (step.condition, step.source, step.model) == ("good", "model", "")
+    (step,) = book.steps(desk.edit(story, START), "t", "tiny")
+    assert (step.source, step.model) == ("person", "tiny")
 
 
 def test_a_book_is_cut_into_whole_sentences_and_nothing_is_lost() -> None:

@@ -48,7 +48,7 @@ def session(
             console.print(thing)
         shown.append(caught.get())
 
-    terminal = Terminal(ask, show)
+    terminal = Terminal(ask, show, shown.append)
     story, _ = write.session(config, who, story, terminal, lambda now: write.save(folder, now))
     return story, shown
 
@@ -124,6 +124,14 @@ def test_a_plan_too_long_for_a_request_costs_nothing(tmp_path: Path) -> None:
     story, shown = session(tmp_path, ["Mina does " + "a little more " * 100, "1", "q"])
     assert sum("in fewer words" in line for line in shown) == 1
     assert [t.passage for t in story.turns] == ["", "Mina does 0."]
+
+
+def test_a_passage_appears_as_it_is_written_unless_it_is_drafted(tmp_path: Path) -> None:
+    _, shown = session(tmp_path / "one", ["2", "q"])
+    assert "Mina does 1." in shown
+    assert shown[shown.index("Mina does 1.") + 1] == "\n\n"
+    _, shown = session(tmp_path / "two", ["2", "q"], drafts=2)
+    assert "Mina does 1." not in shown
 
 
 def test_leaving_and_coming_back(tmp_path: Path) -> None:

@@ -79,10 +79,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Terminal:
-    """How a session talks to the person: a question gives a line, something is shown."""
+    """How a session talks to the person: a question gives a line, something is shown, a text grows piece by piece."""
 
     ask: Callable[[str], str]
     show: Callable[[Any], None]
+    write: Callable[[str], None]
 
 
 def main(config: WriteConfig) -> dict[str, Any]:
@@ -90,10 +91,14 @@ def main(config: WriteConfig) -> dict[str, Any]:
     stage = Stage("write", config, {})
     author = open_author(config.model, config.server)
     console = Console(highlight=False)
-    terminal = Terminal(lambda question: console.input(Text(question)), console.print)
+    terminal = Terminal(
+        lambda question: console.input(Text(question)),
+        console.print,
+        lambda piece: console.print(Text(piece), end="", soft_wrap=True),
+    )
     story = begun(config, author, stage.folder / "story.json")
     story, lengths = session(config, author, story, terminal, lambda now: save(stage.folder, now))
-    export(stage.folder, story)
+    export(stage.folder, story, config.model)
     told, turns = desk.passages(story), desk.path(story)
     return {
         "passages": len(told),
@@ -176,7 +181,9 @@ def session(
         if decision.write:
             known = remarks(config, author, story)
             try:
-                story = step(config, author, decision.story, lengths)
+                watched = terminal if by_itself is None else None
+                written = passage(config, author, decision.story, lengths, watched)
+                story = taken_in(config, author, decision.story, written, lengths)
                 done += 1
             except UserError as error:
                 if by_itself is not None:
@@ -190,11 +197,6 @@ def session(
             story = decision.story
         saved(story)
     return story, lengths
-
-
-def step(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> Desk:
-    """The story with the passage that its plan tells."""
-    return taken_in(config, author, story, passage(config, author, story, lengths), lengths)
 
 
 def remarks(config: WriteConfig, author: Author, story: Desk) -> list[str]:
@@ -212,19 +214,25 @@ def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]
     return list(dict.fromkeys(([story.panel.plan] if story.panel.plan else []) + found))
 
 
-def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
-    """The passage that the plan tells."""
+def passage(
+    config: WriteConfig, author: Author, story: Desk, lengths: list[int], terminal: Terminal | None
+) -> str:
+    """The passage that the plan tells; a single draft appears at the terminal as it is written."""
     ask = desk.ask_write(story, **asking(config, author))
-    (text,) = held(
-        author,
-        [ask],
-        [story.panel],
-        drafts=config.drafts,
-        temperature=config.prose_temperature,
-        max_completion_length=config.max_completion_length,
-        seed=noted(config, author, story, ask, lengths),
-    )
-    return text
+    how: dict[str, Any] = {
+        "temperature": config.prose_temperature,
+        "max_completion_length": config.max_completion_length,
+        "seed": noted(config, author, story, ask, lengths),
+    }
+    if terminal is None or config.drafts > 1:
+        (text,) = held(author, [ask], [story.panel], drafts=config.drafts, **how)
+        return text
+    told = ""
+    for piece in author.pieces(ask, **how):
+        terminal.write(piece)
+        told += piece
+    terminal.write("\n\n")
+    return told
 
 
 def taken_in(
@@ -333,12 +341,12 @@ def save(folder: Path, story: Desk) -> None:
     atomic.write_json(folder / "story.json", desk.to_json(story))
 
 
-def export(folder: Path, story: Desk) -> None:
-    """The story in every form."""
+def export(folder: Path, story: Desk, model: str) -> None:
+    """The story in every form; `model` wrote it."""
     save(folder, story)
     atomic.write_text(folder / "story.md", book.markdown(story))
     atomic.write_bytes(folder / "story.epub", book.epub(story.title, desk.passages(story), story.panel.lang))
-    files.write_jsonl(folder / "steps.jsonl", map(exchange.step_row, book.steps(story, story.title)))
+    files.write_jsonl(folder / "steps.jsonl", map(exchange.step_row, book.steps(story, story.title, model)))
     found = desk.judgements(story)
     if found:
         formats.write_preferences(folder / "judgements.jsonl", found)

@@ -144,7 +144,7 @@ def _mark(judgement: Rating | PanelRating) -> Rating:
 
 
 def _orders(judgement: Judgement) -> Sequence[Ranking | Comparison]:
-    """The orders that a judgement says: a ranking, two answers or panels with their tie, or a pair for each other plan."""
+    """The orders that a judgement says: a ranking, two sides that may be tied, or a pair for each plan not taken."""
     if isinstance(judgement, Ranking):
         return [judgement]
     if isinstance(judgement, Comparison | PanelComparison):

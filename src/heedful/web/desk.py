@@ -25,7 +25,7 @@ router = APIRouter()
 LINKS = (Link("/desk", "desk_title"),)
 
 PANEL_CHARACTERS = 6000
-"""How long the panel's text in a request may be, and a passage to be read: requests stay short, however long the story."""
+"""How long the panel in a request may be, and a passage to be read: requests stay short, however long the story."""
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Line = Annotated[str, Field(max_length=2000)]

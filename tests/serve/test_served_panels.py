@@ -61,7 +61,7 @@ def test_the_terminal_hears_the_passage_that_it_would_be_given(
     ask = Ask("write", requests.write(STEPS[1].before))
     how: dict[str, Any] = {"temperature": 0.0, "max_completion_length": 24, "seed": (0,)}
     pieces = list(who.pieces(ask, **how))
-    assert len(pieces) > 3
+    assert len(pieces) > 1
     ((whole,),) = who.answer([ask], **how)
     assert "".join(pieces).strip() == whole
 

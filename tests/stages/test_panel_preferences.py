@@ -38,8 +38,8 @@ def settings(place: Path, name: str) -> dict[str, Any]:
         "model": str(place / "model"),
         "data": place / "preferences.jsonl",
         "max_length": 1500,
-        "tokens_per_step": 3000,
-        "epochs": 4.0,
+        "tokens_per_step": 500,
+        "epochs": 8.0,
         "learning_rate": 3e-3,
         "heldout_ratio": 0.2,
     }

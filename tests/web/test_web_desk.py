@@ -155,12 +155,14 @@ def test_lines_that_the_model_is_not_shown_stay_in_the_story(desk: Running, api:
     assert max(len(json.dumps(b["messages"])) for b in api.seen) < 20_000
 
 
-@pytest.mark.parametrize(("choose", "chosen"), [("person", None), ("first", 0), ("reward", 1), ("judge", 2)])
+@pytest.mark.parametrize(
+    ("choose", "chosen"), [("person", None), ("first", 0), ("rule", 1), ("reward", 1), ("judge", 2)]
+)
 def test_a_machine_may_choose_and_that_is_no_judgement(
     desk: Running, api: Any, choose: str, chosen: int | None
 ) -> None:
     with desk.client("ann") as client:
-        story = begin(client, consent=True)
+        story = begin(client, consent=True, panel=["place home: closed"] if choose == "rule" else PANEL)
         reply = client.post("/api/desk/plans", json={"story": story, "choose": choose}).json()
         assert reply["chosen"] == chosen
         write(client, story, reply["plans"][chosen or 0])

@@ -4,7 +4,7 @@ The rules are narrow on purpose: what they mark is worth a look, and what they l
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from heedful.panels.panel import NAMED, Field, Panel
@@ -120,6 +120,15 @@ def contradictions(panel: Panel) -> list[str]:
             says["closed plan"].format(name=name, line=line) for line in panel.plan if mentioned(name, line)
         ]
     return list(dict.fromkeys(found))
+
+
+def agreeing(panel: Panel, plans: Sequence[Sequence[str]]) -> int:
+    """The number, from 0, of the plan that speaks least against the panel and itself; of equal ones the first."""
+
+    def faults(plan: Sequence[str]) -> int:
+        return len(contradictions(panel.with_field("plan", plan))) + len(marks(panel, "\n".join(plan)))
+
+    return min(range(len(plans)), key=lambda number: faults(plans[number]))
 
 
 def dead(panel: Panel) -> list[str]:

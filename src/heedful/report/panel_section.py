@@ -6,8 +6,6 @@ from heedful.report import panel_plots, plots
 from heedful.report.run import Stages
 from heedful.report.view import Plot, Section, View
 
-CONTEXTS = {"panel", "text", "longer text", "shuffled", "fixed", "tested shuffled"}
-
 
 def section(view: View) -> Section | None:
     """The study's losses and nats, and F1 and loss by rounds; None where no stage of panels lies in the run."""
@@ -23,12 +21,11 @@ def study(view: View) -> list[Plot]:
     if not newest:
         return []
     figures = newest[max(newest)]
-    by_context = {k: f for k, f in figures.items() if k.partition("/")[0] in CONTEXTS}
     losses, nats = words("panels_losses"), words("panels_nats")
     return [
         Plot(
             losses,
-            panel_plots.loss_bars(by_context, losses, lambda name: words.named("context", name)),
+            panel_plots.loss_bars(figures, losses, lambda name: words.named("context", name)),
             words("panels_losses_caption"),
         ),
         Plot(
@@ -40,7 +37,7 @@ def study(view: View) -> list[Plot]:
 
 
 def rounds(view: View) -> list[Plot]:
-    """F1 of what was read, and the loss of the passages under a panel, a bar a round."""
+    """F1 of what was read, and, of several studies, the loss of the passages under a panel: a bar a round."""
     words, made = view.words, []
     f1 = {
         number: stages["panel_extract"].result["scores"]["all"]["f1"]
@@ -48,8 +45,8 @@ def rounds(view: View) -> list[Plot]:
         if "panel_extract" in stages and stages["panel_extract"].result.get("scores")
     }
     loss = {n: figures["panel/loss"]["value"] for n, figures in _studies(view.run.panels).items()}
-    for name, found in (("panels_f1", f1), ("panels_loss", loss)):
-        if len(found) > 1 or (found and name == "panels_f1"):
+    for name, found in (("panels_f1", f1), ("panels_loss", loss if len(loss) > 1 else {})):
+        if found:
             rows = [
                 (words("round_label", number=n) if n else words("panels_first"), value, f"{value:.3f}")
                 for n, value in sorted(found.items())

@@ -21,7 +21,7 @@ from heedful.panels.exchange import Step, step_of
 class PanelTrainConfig(LoraConfig, TrainingConfig):
     """`data` and `heldout` are files of steps; the five shares say how often each part of a step is trained on.
 
-    `text` trains on the passage as plain text: with the others at 0, the control that sees no panel.
+    `text` goes on from the story's own newest text: with the others at 0, the control that sees no panel.
     """
 
     model: str

@@ -51,7 +51,7 @@ class Story(Body):
 
 class Planning(Story):
     temperature: Heat = 1.0
-    choose: Literal["person", "first", "reward", "judge"] = "person"
+    choose: Literal["person", "first", "rule", "reward", "judge"] = "person"
 
 
 class Writing(Story):
@@ -138,6 +138,8 @@ def plans(visitor: Annotator, body: Planning) -> Response:
 def _chosen(author: Author, now: desk.Desk, found: list[tuple[str, ...]], choose: str) -> int:
     if choose == "first" or len(found) == 1:
         return 0
+    if choose == "rule":
+        return consistency.agreeing(now.panel, found)
     shown = _fit(now.panel.without("plan"))
     if choose == "judge":
         answer = "".join(_answers(author, desk.Ask("plan", requests.best(shown, found)), 0.0)[:1])

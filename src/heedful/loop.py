@@ -122,7 +122,10 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
         _stage(config, "prefer", folder / "prefer", data)
         models["prefer"] = str(folder / "prefer" / "model")
     if "rl" not in config.skip:
-        _stage(config, "rl", folder / "rl", {"model": start, "reward": reward, "prompts": inputs.prompts})
+        # The world's judge costs nothing; one's own may cost more than all of RL's answers are worth.
+        free = {"judge": "world"} if inputs.judge == "world" else {}
+        given = {"model": start, "reward": reward, "prompts": inputs.prompts, **free}
+        _stage(config, "rl", folder / "rl", given)
         models["rl"] = str(folder / "rl" / "model")
     result = _stage(
         config,
@@ -134,6 +137,7 @@ def _round(config: LoopConfig, inputs: Inputs, number: int, start: str, policy: 
             "heldout": inputs.heldout,
             "judge": outside,
             "reward": reward,
+            "judgements": None if outside else _unseen(config, folder, preferences),
         },
     )
     return models[result["promoted"]]
@@ -163,6 +167,17 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
     formats.write_preferences(merged[0], (p for s in pairs for p in formats.read_preferences(s)))
     verdicts.write_verdicts(merged[1], (v for s in whole for v in verdicts.read_verdicts(s)))
     return merged
+
+
+def _unseen(config: LoopConfig, folder: Path, preferences: Path) -> Path:
+    """The judgements that the round's reward model holds out, which say what people think where nobody judges."""
+    kind: Any = _kind("reward")
+    ratio = config.reward.get("heldout_ratio", kind.model_fields["heldout_ratio"].default)
+    seed = config.reward.get("seed", config.seed)
+    _, unseen = split(formats.read_preferences(preferences), ratio, seed)
+    path = folder / "heldout_preferences.jsonl"
+    formats.write_preferences(path, unseen)
+    return path
 
 
 def _asks_people(config: LoopConfig) -> bool:

@@ -1,5 +1,6 @@
 """Every named algorithm on a toy: it runs through the stage's own loop, and the reward goes up."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from pydantic import ValidationError
 
 import tiny
 from engine.toy_rl import rollouts
-from heedful.engine.algorithms import ALGORITHMS, USED
-from heedful.engine.batch import plain
+from heedful.engine import terminal
+from heedful.engine.algorithms import ALGORITHMS, USED, policy_terms
+from heedful.engine.balance import pull
+from heedful.engine.batch import microbatches, plain
 from heedful.engine.stage import Stage
 from heedful.nn.actor_critic import SharedTrunk
 from heedful.nn.average import Average
@@ -31,7 +34,7 @@ def config(folder: Path, **values: Any) -> rl.RlConfig:
     return rl.RlConfig(**{**given, **small, **fixed, **values})
 
 
-def rewards(made: rl.RlConfig, *, average: float | None = None) -> tuple[list[float], list[dict[str, float]]]:
+def rewards(made: rl.RlConfig) -> tuple[list[float], list[dict[str, float]]]:
     """The mean reward of each iteration, and all metrics."""
     s = rl.settings(made)
     names = {n: getattr(s, n) for n in s.__dataclass_fields__ if n != "seed"}
@@ -39,8 +42,7 @@ def rewards(made: rl.RlConfig, *, average: float | None = None) -> tuple[list[fl
     if made.critic == "shared":
         toy.model = SharedTrunk(toy.policy.model)
     texts = [plain(np.arange(4, 12))] * 4 if made.ptx else []
-    kept = Average(toy.policy.model, average) if average else None
-    taken = list(rl.steps(Stage("rl", made, {}), made, toy.model, toy, texts, kept))
+    taken = list(rl.steps(Stage("rl", made, {}), made, toy.model, toy, texts))
     metrics = [dict(step.metrics) for step in taken]
     per = made.num_ppo_epochs * made.num_mini_batches
     return [m["reward"] for m in metrics[per - 1 :: per]], metrics
@@ -80,6 +82,26 @@ def test_the_reward_goes_up(tmp_path: Path, name: str) -> None:
 def test_the_reward_goes_up_with_other_parts(tmp_path: Path, values: dict[str, Any]) -> None:
     found, _ = rewards(config(tmp_path, **values))
     assert np.mean(found[-3:]) > np.mean(found[:2]) + 0.15
+
+
+def test_texts_that_drown_the_reward_are_named_with_a_coefficient_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(terminal, "say", said.append)
+    given = {"algorithm": "ppo_ptx", "ptx": tmp_path / "text", "iterations": 1}
+    rewards(config(tmp_path / "default", **given))
+    assert not said
+    rewards(config(tmp_path / "paper", **given, ptx_coef=27.8))
+    assert "times as hard as the reward" in said[0]
+    advised = float(said[0].split("ptx_coef=")[1].split()[0])
+    toy = rollouts(epochs=2, minibatches=2)
+    made = config(tmp_path, **given, ptx_coef=advised)
+    terms = policy_terms(made, kl_coef=lambda: 0.0, step_kl_coef=lambda: 0.0)
+    texts = [replace(row, stream="ptx") for row in microbatches([plain(np.arange(4, 12))] * 4, 4096)]
+    batch = [*next(toy.batches(1)), *texts]
+    both = [pull(toy.policy.model, batch, terms, stream) for stream in ("", "ptx")]
+    assert both[0] == pytest.approx(both[1], rel=0.1)
 
 
 def test_an_iteration_that_has_moved_too_far_ends_early(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from heedful.engine import heldout
-from heedful.engine.benchmark import on_suite, read_suite, table
+from heedful.engine.benchmark import on_suite, read_suite
 from heedful.engine.heldout import Judged, figures
+from heedful.errors import UserError
 from heedful.types import Preference, Prompt
 
 
@@ -38,7 +39,29 @@ def test_a_reward_bench_file_gives_a_row_a_subset(tmp_path: Path) -> None:
     assert values == {"chat": (pytest.approx(2 / 3), 3), "hard": (0.5, 1), "all": (0.0, 1)}
     assert found["accuracy"]["value"] == pytest.approx(2.5 / 5)
     assert found["mean_of_subsets"] == pytest.approx((2 / 3 + 0.5) / 3)
-    assert "| hard | 1 | 0.500 |" in table(found)
+
+
+def test_an_item_with_several_answers_is_right_where_the_worst_chosen_beats_the_best_rejected(
+    tmp_path: Path,
+) -> None:
+    """RewardBench 2: the best of four, and many right answers beside many wrong ones."""
+    ask: list[dict[str, object]] = [
+        {"chosen": ["longest"], "rejected": ["a", "bb", "ccc"], "subset": "Math"},
+        {"chosen": ["bb"], "rejected": ["a", "c", "ccc"], "subset": "Math"},
+        {"chosen": ["four", "five5"], "rejected": ["a", "bbb"], "subset": "Ties"},
+        {"chosen": ["four", "bb"], "rejected": ["a", "ccc"], "subset": "Ties"},
+        {"chosen": ["four", "bb"], "rejected": ["a", "cc"], "subset": "Ties"},
+    ]
+    rows = [{"id": str(i), "prompt": f"q {i}", "num_correct": 1, **row} for i, row in enumerate(ask)]
+    path = tmp_path / "suite.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = on_suite(Length(), read_suite(path))
+    values = {name: (f["value"], f["n"]) for name, f in found["by_subset"].items()}
+    assert values == {"Math": (0.5, 2), "Ties": (pytest.approx(0.5), 3)}
+    assert found["accuracy"]["n"] == 5
+    path.write_text(json.dumps({"prompt": "q", "chosen": ["same"], "rejected": ["same"]}) + "\n")
+    with pytest.raises(UserError, match="equal or empty answers"):
+        read_suite(path)
 
 
 def judged(**more: object) -> Judged:

@@ -15,13 +15,13 @@ from heedful.engine.fit import fit
 from heedful.engine.optim import Optimizer
 from heedful.engine.process_reward import (
     ProcessRewardModel,
-    StepScore,
     at_tokens,
     solution_trees,
     step_rewards,
     whole,
 )
 from heedful.engine.score import columns, use_packed_attention
+from heedful.engine.scorer import StepScore
 from heedful.errors import UserError
 from heedful.losses.reward import process
 from heedful.nn.hub import scorer_from

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine import toy_rl
-from heedful.engine.process_reward import ProcessRewardModel, StepScore
+from heedful.engine.process_reward import ProcessRewardModel
+from heedful.engine.scorer import StepScore
 from heedful.engine.table import Table
 from heedful.types import Prompt
 
@@ -39,6 +40,15 @@ def test_rewards_stand_where_they_were_earned_and_the_kl_beside_them() -> None:
     assert Table.of(logp, torch.tensor([1.5]), reference).rewards(0.2).tolist() == [
         pytest.approx([-0.1, 0.0, 1.5])
     ]
+
+
+def test_the_kl_stands_at_every_token_and_the_score_at_the_last() -> None:
+    """Three answers of three tokens, with the numbers of torchtune's test of its rewards with KL."""
+    kl, score = torch.tensor([-0.1, -0.2, -0.3]), torch.tensor([1.0, 2.0, 3.0])
+    reference = [torch.full((3,), -1.0)] * 3
+    table = Table.of([r + k for r, k in zip(reference, kl, strict=True)], score, reference)
+    expected = torch.tensor([[0.05, 0.05, 1.05], [0.1, 0.1, 2.1], [0.15, 0.15, 3.15]])
+    torch.testing.assert_close(table.rewards(0.5), expected)
 
 
 def test_returns_are_the_steps_that_are_still_to_come() -> None:

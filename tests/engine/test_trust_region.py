@@ -1,5 +1,6 @@
 """TRPO: the Fisher product against the matrix, conjugate gradients against a solver, steps against the region."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from engine.toy_rl import rollouts
 from heedful.engine.batch import Packed, collate
 from heedful.engine.fit import Term, fit
 from heedful.engine.optim import Optimizer
-from heedful.engine.score import logits, use_packed_attention
+from heedful.engine.score import columns, logits, use_packed_attention
 from heedful.engine.trust_region import (
     Region,
     TrustRegion,
@@ -139,15 +140,27 @@ def test_without_anything_to_gain_nothing_moves() -> None:
     assert not any(m.any() for m in moved)
 
 
-def test_it_goes_along_the_natural_gradient(small: tuple[Any, list[str], Packed]) -> None:
-    """Against a solver with the explicit matrix: the direction, and a quadratic KL of max_kl."""
-    model, names, packed = small
-    g = torch.randn(sum(p.numel() for p in model.parameters()), generator=torch.Generator().manual_seed(2))
-    damping = 0.1
-    matrix = explicit(model, packed) + damping * torch.eye(len(g), dtype=torch.float64)
-    expected = torch.linalg.solve(matrix, g.double()).float()
-    found = conjugate_gradient(lambda v: fisher_product(model, names, [packed], v) + damping * v, g, 60)
-    assert float(torch.cosine_similarity(found, expected, dim=0)) > 0.999
+def test_a_whole_step_is_the_natural_gradient_with_a_quadratic_kl_of_max_kl(
+    small: tuple[Any, list[str], Packed],
+) -> None:
+    """Against a solver with the explicit matrix: where the step goes, and how long it is before it is shrunk."""
+    model, packed = copy.deepcopy(small[0]), copy.deepcopy(small[2])
+    with torch.no_grad():
+        packed.columns["behavior_logp"] = columns(model, packed, {"logp"})["logp"]
+    terms, max_kl, damping = [Term(policy.importance)], 1e-4, 0.1
+    loss = policy.importance(**columns(model, packed, {"logp", "behavior_logp", "advantage"})).mean()
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+    matrix = explicit(model, packed)
+    damped = matrix + damping * torch.eye(len(matrix), dtype=torch.float64)
+    expected = -torch.linalg.solve(damped, gradient.double())
+
+    trust = TrustRegion(model, model, Region(max_kl, cg_iterations=60, cg_damping=damping), terms, None, None)
+    start = [w.detach().clone() for w in model.parameters()]
+    next(fit(model, trust.seen(iter([[packed]])), terms, trust))
+    moved = [(w.detach() - old).flatten() for w, old in zip(model.parameters(), start, strict=True)]
+    whole = torch.cat(moved).double() / trust.metrics["trust/share"]
+    assert float(torch.cosine_similarity(whole, expected, dim=0)) > 0.999
+    assert float(0.5 * whole @ matrix @ whole) == pytest.approx(max_kl, rel=0.01)
 
 
 def test_the_critic_is_fitted_as_often_as_asked() -> None:

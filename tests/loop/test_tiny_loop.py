@@ -129,6 +129,11 @@ def test_the_summary_has_the_headline_figures(folder: Path) -> None:
     assert summary["figures"]["rl/win_rate_vs_sft"]["value"] == rate["value"]
 
 
+def test_the_worlds_judge_grades_what_rl_samples(folder: Path) -> None:
+    assert all(0 <= row["judge/mean"] <= 1 for row in rows(folder / "round-1" / "rl" / "metrics.jsonl"))
+    assert "heldout_agreement" not in stage(folder / "round-1" / "evaluate")["result"]["figures"]["rl"]
+
+
 def test_the_report_needs_no_network(folder: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
@@ -230,6 +235,10 @@ def test_a_loop_on_files_without_a_judge_learns_from_them(own_files: dict[str, A
     figures = stage(output / "round-1" / "evaluate")["result"]["figures"]
     assert "win_rate/reward" in figures["rl"]["sampled"]
     assert "win_rate/judge/total" not in figures["rl"]["sampled"]
+    # Nobody judges, so the judgements that the reward model held out say whether the policies side with people.
+    held_out = stage(output / "round-1" / "reward")["result"]["heldout_judgements"]
+    assert {figures[name]["heldout_agreement"]["n"] for name in ("prefer", "rl")} == {held_out}
+    assert "judge/mean" not in rows(output / "round-1" / "rl" / "metrics.jsonl")[0]
     record = json.loads((output / "run.json").read_text())
     assert record["data"] == {
         "prompts": fingerprint(folder / "world" / "prompts.jsonl"),

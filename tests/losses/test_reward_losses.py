@@ -85,10 +85,11 @@ def test_plackett_luce_by_hand() -> None:
     close(reward.plackett_luce(score[:1], rows([0, 0, 1.0]), there[:1]), [1.860540])
 
 
-def test_the_best_of_four_is_zieglers_cross_entropy() -> None:
-    score = rows([1.0, 0.5, 0.0, -1.0])
-    found = reward.plackett_luce(score, rows([0, 1, 2, 3.0]), torch.ones(1, 4), top=1)
-    close(found, [0.7465673])
+def test_the_first_place_of_four_is_zieglers_cross_entropy() -> None:
+    score, rank = rows([1.0, 0.5, 0.0, -1.0]), rows([0, 1, 2, 3.0])
+    whole = reward.plackett_luce(score, rank, torch.ones(1, 4))
+    rest = reward.plackett_luce(score[:, 1:], rank[:, 1:], torch.ones(1, 3))
+    close(whole - rest, [0.7465673])
 
 
 def test_plackett_luce_is_a_distribution_over_orders_and_bradley_terry_for_two() -> None:

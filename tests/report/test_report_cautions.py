@@ -3,6 +3,7 @@
 from typing import Any
 
 import fake_run
+import numpy as np
 import pytest
 
 from heedful.report import cautions, figures
@@ -91,6 +92,70 @@ def entropies(first: float, last: float) -> list[tuple[str, str]]:
 def test_a_policy_that_has_stopped_choosing() -> None:
     assert entropies(1.0, 0.21) == []
     assert [rule for rule, _ in entropies(1.0, 0.19)] == ["collapse"]
+
+
+def test_without_a_judge_held_out_judgements_speak() -> None:
+    def fired_by(agreement: float, proxy: float = 0.8, judge: str | None = None) -> list[str]:
+        result = fake_run.evaluation(judge=judge)
+        parts = result["figures"]["rl"]
+        parts["heldout_agreement"] = fake_run.share(agreement, 5000)
+        parts["sampled"]["win_rate/reward"] = fake_run.share(proxy, 1100) | {"ties": 0.0}
+        stages = {"evaluate": StageRun("evaluate", None, {}, result, ())}  # type: ignore[arg-type]
+        found = cautions.find(figures.of_stages(stages), figures.outcome(stages))
+        return [c.rule for c in found if c.values.get("policy") == "rl"]
+
+    assert fired_by(0.51) == ["unheeded"]  # [0.496, 0.524]
+    assert fired_by(0.48) == ["unheeded"]
+    assert fired_by(0.53) == []
+    assert fired_by(0.51, proxy=0.52) == []  # the reward model sees no gain beyond chance
+    assert fired_by(0.51, judge="world") == []  # the judge has its own rules
+
+
+def test_without_a_judge_the_next_rounds_reward_model_looks_back() -> None:
+    def round_of(policy: str, rate: float, judge: str | None = None) -> tuple[Any, Any]:
+        result = fake_run.evaluation(judge=judge)
+        sampled = result["figures"].setdefault(policy, {}).setdefault("sampled", {})
+        sampled["win_rate/reward"] = fake_run.share(rate, 1100) | {"ties": 0.0}
+        stages = {"evaluate": StageRun("evaluate", None, {}, result, ())}  # type: ignore[arg-type]
+        return figures.of_stages(stages), figures.outcome(stages)
+
+    def fired_after(first: float, second: float, judge: str | None = None) -> list[str]:
+        (earlier, before), (now, outcome) = round_of("rl", first), round_of("before", second, judge)
+        return [c.rule for c in cautions.in_hindsight(now, earlier, outcome, before)]
+
+    assert fired_after(0.8, 0.49) == ["hindsight"]
+    assert fired_after(0.8, 0.51) == []
+    assert fired_after(0.51, 0.49) == []  # it was not promoted beyond chance
+    assert fired_after(0.8, 0.49, judge="world") == []  # the judge has its own rules
+    assert cautions.in_hindsight({}, {}, round_of("before", 0.4)[1], None) == []
+
+
+def peaked(marks: Any, rewards: Any) -> list[dict[str, str]]:
+    """What is said of RL with these marks of a judge and these rewards, an iteration each of two steps."""
+    rows = tuple(
+        {"step": 2 * i + k, "reward": float(r), "kl": float(i), "judge/mean": float(m)}
+        for i, (m, r) in enumerate(zip(marks, rewards, strict=True))
+        for k in range(2)
+    )
+    stages = {"rl": StageRun("rl", None, {}, {}, rows)}  # type: ignore[arg-type]
+    return [dict(c.values) for c in cautions.find(figures.of_stages(stages), None) if c.rule == "peaked"]
+
+
+def test_marks_that_rise_and_fall_while_the_reward_goes_on() -> None:
+    place, noise = np.arange(40) / 39, 0.02 * np.random.default_rng(0).normal(size=40)
+    hill, climb = 0.7 + 0.3 * np.sin(np.pi * place) + noise, place
+    (found,) = peaked(hill, climb)
+    assert 16 <= int(found["iteration"]) <= 25
+    assert found["best"] == "1.00"
+    assert peaked(0.7 + 0.3 * place + noise, climb) == []  # still rising
+    assert peaked(hill, -climb) == []  # the reward falls too
+    assert peaked(hill[:19], climb[:19]) == []  # too short to say
+
+
+def test_marks_without_a_course_are_hardly_ever_taken_for_a_fall() -> None:
+    draw = np.random.default_rng(1)
+    false = sum(bool(peaked(draw.normal(size=30), np.arange(30))) for _ in range(200))
+    assert false <= 10
 
 
 def test_a_round_that_pleases_the_reward_model_and_not_the_judge() -> None:

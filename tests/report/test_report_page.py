@@ -201,6 +201,38 @@ def test_warnings_are_shown_with_their_round(tmp_path: Path) -> None:
     assert "Round 1: RL: only" in html
 
 
+def test_every_round_stands_beside_the_others(tmp_path: Path) -> None:
+    fake_run.build(tmp_path, rounds=3)
+    change = {
+        "rl": {
+            "stopped": fake_run.mean(0.97, 0.01),
+            "length": fake_run.mean(31.5, 0.6),
+            "kl": fake_run.mean(9.1, 0.2),
+        }
+    }
+    first = fake_run.evaluation(change=change) | {"promoted": "prefer"}
+    fake_run.stage(tmp_path / "round-1" / "evaluate", first)
+    accuracy = {
+        "accuracy_on_the_same_pairs": fake_run.share(0.6, 900),
+        "annotator_agreement": fake_run.share(0.7, 450),
+    }
+    fake_run.stage(tmp_path / "round-1" / "reward", fake_run.reward_result() | accuracy)
+    (part,) = re.findall(r'<section id="history">.*?</section>', html_of(tmp_path), re.DOTALL)
+    rows = {
+        name: re.findall(r"<td>([^<]*)", cells)
+        for name, cells in re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', part)
+    }
+    assert re.findall(r'<th scope="col"[^>]*>(Round \d)', part) == ["Round 1", "Round 2", "Round 3"]
+    assert rows["promoted"] == ["DPO", "RL", "RL"]
+    assert [v[:4] for v in rows["Reward model, the same pairs"]] == ["60.0", "76.2", "76.2"]
+    assert [v[:4] for v in rows["Annotators agree with each other"]] == ["70.0", "73.1", "73.1"]
+    assert rows["RL: KL from SFT, nats"] == ["9.10", "5.30", "5.30"]
+    assert rows["RL: length, tokens"] == ["31.5", "24.8", "24.8"]
+    assert [v[:4] for v in rows["RL: ends by itself"]] == ["97.0", "99.1", "99.1"]
+    assert "RL: beats SFT, reward model" in rows
+    assert 'id="history"' not in html_of(fake_run.build(tmp_path / "one", rounds=1))
+
+
 def test_clean_keeps_every_letter_that_html_can_hold() -> None:
     text = "a\n\tß中文 🦊 \u200f\u00a0"
     assert wording.clean(text) == text

@@ -1,5 +1,6 @@
 """`/v1/steps` of a process reward model, over HTTP: a score a step, and those of a direct call."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,17 @@ import numpy as np
 import pytest
 
 import tiny
+from engine.api_server import serving
 from heedful.engine import process_reward
+from heedful.engine.endpoint import Endpoint
 from heedful.engine.process_reward import ProcessRewardModel
+from heedful.engine.reward_server import ServerReward
+from heedful.errors import UserError
 from heedful.nn import hub
+from heedful.stages import rl
 from heedful.types import Message, Prompt
 from serve import live
+from stages import saved
 
 ASKED = {"role": "user", "content": "the cat"}
 PROMPT = Prompt("", (Message("user", "the cat"),))
@@ -76,3 +83,78 @@ def test_what_is_not_one_step_to_the_model_is_an_error(server: live.Live, steps:
     assert "'. '" in reply.json()["error"]["message"]
     assert reply.json()["error"]["param"] == "steps"
     assert server.post("steps", {"messages": [ASKED], "steps": STEPS}).status_code == 200
+
+
+PROMPTS = [PROMPT, Prompt("", (Message("user", "sat on"),))]
+TEXTS = [["the cat sat. on the mat", "the end", ""], ["on. the. mat. ", " . the end"]]
+
+
+@pytest.mark.parametrize("items", [2, 64])
+def test_whole_answers_are_cut_where_the_model_cuts_them(server: live.Live, judge: Path, items: int) -> None:
+    remote = ServerReward(Endpoint(server.v1, live.KEY), items=items).steps(PROMPTS, TEXTS)
+    here = ProcessRewardModel.load(judge).steps(PROMPTS, TEXTS)
+    assert [[[s.end for s in steps] for steps in row] for row in remote] == [
+        [[11, 23], [7], []],
+        [[2, 7, 12], [10]],
+    ]
+    for one, other in zip(remote, here, strict=True):
+        for found, expected in zip(one, other, strict=True):
+            assert [s.end for s in found] == [s.end for s in expected]
+            np.testing.assert_allclose(
+                [s.probability for s in found], [s.probability for s in expected], atol=1e-5
+            )
+
+
+def test_rl_takes_a_reward_a_step_from_a_server(
+    server: live.Live, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run with the model in this process: every row of metrics but its times."""
+    monkeypatch.setenv("HEEDFUL_API_KEY", live.KEY)
+    model = live.save(tmp_path / "policy")
+    asked = saved.lines(tmp_path / "prompts.jsonl", [{"prompt": t} for t in ("the cat", "the mat", "sat on")])
+    known = []
+    for name, reward in (("here", str(judge)), ("there", server.v1)):
+        small: dict[str, Any] = {"prompts_per_step": 3, "num_generations": 4, "max_completion_length": 8}
+        made = rl.RlConfig(
+            output=tmp_path / name,
+            model=model,
+            reward=reward,
+            prompts=asked,
+            step_rewards=True,
+            iterations=2,
+            algorithm="reinforce",
+            **small,
+        )
+        rl.main(made)
+        known.append([json.loads(line) for line in (made.output / "metrics.jsonl").read_text().splitlines()])
+    for here, there in zip(*known, strict=True):
+        times = {"seconds", "tokens_per_second"}
+        assert {k: v for k, v in there.items() if k not in times} == pytest.approx(
+            {k: v for k, v in here.items() if k not in times}, abs=1e-4
+        )
+    assert known[0][0]["reward"] != 0
+
+
+def test_a_model_that_cuts_no_steps_is_named(models: dict[str, str]) -> None:
+    with live.serving(reward=models["judge"]) as other:
+        scorer = ServerReward(Endpoint(other.v1, live.KEY))
+        with pytest.raises(UserError, match=f"{other.v1} refused.*judges whole answers"):
+            scorer.steps(PROMPTS, TEXTS)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"score": 1.0},
+        {"ends": [1, 2], "scores": [0.5]},
+        {"ends": [1.5], "scores": [0.5]},
+        {"ends": [1], "scores": ["0.5"]},
+        {"ends": 1, "scores": 0.5},
+    ],
+)
+def test_a_server_that_sends_something_else_than_steps_is_named(row: dict[str, Any]) -> None:
+    def reply(api: Any, number: int, body: Any) -> None:
+        api.reply({"data": [{"index": 0, **row}]})
+
+    with serving(reply) as (url, _), pytest.raises(UserError, match=f"{url} did not send scores"):
+        ServerReward(Endpoint(url)).steps([PROMPT], [["the cat"]])

@@ -1,11 +1,6 @@
 """Policy, reward model and learner as three processes: a reward server that is away for ten seconds costs no step."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import time
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +13,9 @@ from heedful.engine.endpoint import Endpoint
 from heedful.engine.reward_model import RewardModel
 from heedful.engine.reward_server import ServerReward
 from heedful.errors import UserError
-from heedful.types import Message, Prompt
-from serve import live
+from serve import live, three_processes
+from serve.three_processes import PROMPTS
 
-PROMPTS = [Prompt(f"p{i}", (Message("user", t),)) for i, t in enumerate(("the cat", "the mat", "sat on"))]
 STEPS = 60  # enough for the server to be killed in the middle, however fast the machine is
 TEXTS = [["a", "on the mat"], ["the end", "x"], ["", "猫"]]
 
@@ -69,53 +63,24 @@ def test_a_busy_server_is_asked_again_after_the_pause_that_it_names() -> None:
         assert len(seen) == 4
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-
-
-def learner(folder: Path, policy: str, reward: str, start: str, shared: Path) -> "subprocess.Popen[bytes]":
-    prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": p.messages[0].content}) + "\n" for p in PROMPTS))
-    words = [
-        f"model={start}",
-        f"prompts={prompts}",
-        f"reward={reward}/v1",
-        f"sampler={policy}/v1#policy",
-        f"publish={shared}",
-        f"output={folder / 'rl'}",
-        *(f"iterations={STEPS}", "prompts_per_step=3", "num_generations=4", "max_completion_length=8"),
-        *("num_ppo_epochs=1", "num_mini_batches=1", "advantage=group", "kl_target=null"),
-    ]
-    command = [sys.executable, "-m", "heedful", "rl", "local", *words]
-    environment = {**os.environ, "HEEDFUL_API_KEY": live.KEY}
-    return subprocess.Popen(command, env=environment, stderr=(folder / "rl.log").open("wb"))
+def test_a_server_that_stays_away_is_named_after_four_minutes() -> None:
+    pauses: list[float] = []
+    with serving(lambda api, number, body: api.reply({}, status=503)) as (url, seen):
+        scorer = ServerReward.at(url)
+        scorer.endpoint = dataclasses.replace(scorer.endpoint, sleep=pauses.append)
+        with pytest.raises(UserError, match=f"no answer from {url} in 11 tries"):
+            scorer.scores(PROMPTS[:1], TEXTS[:1])
+    assert len(seen) == len(pauses) + 1
+    assert sum(pauses) == pytest.approx(240, rel=0.05)
 
 
 @pytest.mark.slow
 def test_a_reward_server_that_is_away_for_ten_seconds_costs_time_and_no_step(
     models: dict[str, str], tmp_path: Path
 ) -> None:
-    shared = tmp_path / "policy"
-    shutil.copytree(models["tiny"], shared)
-    port = live.free_port()
-    with live.process(tmp_path, str(shared), "watch=true") as (policy, _):
-        with live.process(tmp_path, f"reward={models['judge']}", port=port) as (reward, _):
-            learning = learner(tmp_path, policy, reward, models["tiny"], shared)
-            limit = time.monotonic() + 300
-            while len(metrics(tmp_path / "rl")) < 2:
-                assert learning.poll() is None, (tmp_path / "rl.log").read_text()
-                assert time.monotonic() < limit
-                time.sleep(0.01)
-        # The reward server is killed here.
-        before = len(metrics(tmp_path / "rl"))
-        time.sleep(10)
-        assert learning.poll() is None, (tmp_path / "rl.log").read_text()
-        assert len(metrics(tmp_path / "rl")) <= before + 1
-        with live.process(tmp_path, f"reward={models['judge']}", port=port):
-            assert learning.wait(300) == 0, (tmp_path / "rl.log").read_text()
-    rows = metrics(tmp_path / "rl")
-    assert [r["step"] for r in rows] == list(range(STEPS))
+    found = three_processes.run(models, tmp_path, steps=STEPS, away=10)
+    assert found.taken_while_away <= 1
+    assert [row["step"] for row in found.rows] == list(range(STEPS))
     # Answers came from the weights of each step: else their log-probs would not be a fresh forward's.
-    assert all(r["sampling/logp_gap"] < 1e-4 for r in rows)
-    assert len({r["reward"] for r in rows}) > STEPS // 2
+    assert all(row["sampling/logp_gap"] < 1e-4 for row in found.rows)
+    assert len({row["reward"] for row in found.rows}) > STEPS // 2

@@ -10,10 +10,13 @@ from pydantic import ValidationError
 
 from engine.toy_rl import PROMPTS, Share, rollouts
 from heedful.data.formats import read_conversations
+from heedful.engine.process_reward import ProcessRewardModel, describe
 from heedful.engine.rerank import Reranked
 from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
-from heedful.stages import best_of
+from heedful.nn import hub
+from heedful.stages import best_of, rl
+from heedful.types import Message, Prompt
 from stages import saved
 
 
@@ -145,6 +148,73 @@ def test_reranking_gives_the_best_of_what_the_policy_draws() -> None:
         assert [reward.of(t) for t in found.texts] == scores[:2]
         ids = [s.ids.tolist() for s in whole.samples]
         assert all(s.ids.tolist() in ids for s in found.samples)
+
+
+def step_judge(folder: Path) -> ProcessRewardModel:
+    """The reward model on disk as a judge of steps: every letter is one, and the worst of them is the score."""
+    model = hub.load_scorer(folder / "reward")
+    describe(model.config, separator=" ", how="minimum")
+    hub.save_model(folder / "steps", model, hub.load_tokenizer(folder / "reward"))
+    return ProcessRewardModel.load(folder / "steps")
+
+
+def test_expert_iteration_with_a_process_reward_learns_from_what_it_likes_best(tmp_path: Path) -> None:
+    saved.models(tmp_path)
+    saved.prompts(tmp_path)
+    judge = step_judge(tmp_path)
+    improve = {"rounds": 2, "pool": False, "start_from": "previous", "keep": 2}
+    made = config(tmp_path, reward=str(tmp_path / "steps"), **improve)
+    best_of.main(made)
+    best: dict[str, list[float]] = {}
+    lengths: list[int] = []
+    for row in rows(made, 2):
+        prompt = Prompt("", tuple(Message(m["role"], m["content"]) for m in row["messages"]))
+        ((*steps,),) = judge.steps([prompt], [row["answers"]])
+        expected = [min((s.probability for s in one), default=0.0) for one in steps]
+        assert row["scores"] == pytest.approx(expected, abs=1e-5)
+        lengths += [len(one) for one in steps]
+        best[prompt.messages[-1].content] = sorted(ended(row).values(), reverse=True)[:2]
+    assert max(lengths) > 1
+    kept: dict[str, list[float]] = {}
+    for dialogue in read_conversations(made.output / "best.jsonl"):
+        kept.setdefault(dialogue.messages[-2].content, []).append(float(dialogue.source.split()[-1]))
+    assert kept == {asked: pytest.approx(scores, abs=1e-3) for asked, scores in best.items() if scores}
+    after = [saved.weights(made.output / f"round-{n}" / "tuned" / "model") for n in (1, 2)]
+    assert len({saved.weights(tmp_path / "policy"), *after}) == 3
+
+
+def test_reranking_by_a_process_reward_gives_the_answer_whose_steps_are_best(tmp_path: Path) -> None:
+    saved.models(tmp_path)
+    judge, policy, how = step_judge(tmp_path), rollouts().policy, Sampling(8)
+    best = Reranked(policy, judge, 4).answer(PROMPTS[:6], how, seed=(1,))
+    drawn = policy.answer(PROMPTS[:6], how, seed=(1,), n=4)
+    for prompt, found, whole in zip(PROMPTS, best, drawn, strict=False):
+        (steps,) = judge.steps([prompt], [whole.texts])
+        worst = [min((s.probability for s in one), default=0.0) for one in steps]
+        assert found.texts == (whole.texts[int(np.argmax(worst))],)
+
+
+def test_ppo_goes_on_from_where_rejection_sampling_came_to(tmp_path: Path) -> None:
+    """The policy of the last round is where PPO starts, and what its KL is measured to."""
+    made = config(tmp_path, rounds=2)
+    best_of.main(made)
+    small: dict[str, Any] = {"iterations": 2, "prompts_per_step": 4, "max_completion_length": 6}
+    after = rl.RlConfig(
+        output=tmp_path / "ppo",
+        model=str(made.output / "model"),
+        reward=made.reward,
+        prompts=made.prompts,
+        algorithm="ppo_clip",
+        **small,
+    )
+    rl.main(after)
+    first = json.loads((after.output / "metrics.jsonl").read_text().splitlines()[0])
+    assert abs(first["kl"]) < 1e-4
+    assert first["sampling/logp_gap"] < 1e-4
+    assert len({saved.weights(f / "model") for f in (made.output, after.output)}) == 2
+    from_start = after.model_copy(update={"model": made.model, "output": tmp_path / "other"})
+    rl.main(from_start)
+    assert saved.weights(from_start.output / "model") != saved.weights(after.output / "model")
 
 
 def test_answers_are_readable_lines(tmp_path: Path) -> None:

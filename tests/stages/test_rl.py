@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from heedful.errors import UserError
@@ -57,7 +58,13 @@ def test_without_a_critic_none_is_loaded_trained_or_written(
 
 
 @pytest.mark.parametrize(
-    "settings", [GROUP, {"advantage": "gae"}, {**GROUP, "kl_coef": 0.1, "kl_target": 1.0, "kl_in": "loss"}]
+    "settings",
+    [
+        GROUP,
+        {"advantage": "gae"},
+        {**GROUP, "kl_coef": 0.1, "kl_target": 1.0, "kl_in": "loss"},
+        {**GROUP, "ema": 0.7},
+    ],
 )
 def test_killed_and_started_again_is_never_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
@@ -85,6 +92,32 @@ def test_killed_and_started_again_is_never_killed(
     assert saved.weights(broken.output / "model") == saved.weights(whole.output / "model")
     without_time = [[{**row, "seconds": 0} for row in rows(c)] for c in (whole, broken)]
     assert without_time[0] == without_time[1]
+
+
+def test_what_is_written_is_the_average_over_the_start_and_all_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, from the weights after each step: mean <- 0.9 mean + 0.1 weights."""
+    chosen = config(tmp_path, **GROUP, ema=0.9)
+    mean = parameters(hub.load_model(tmp_path / "policy"))
+    steps, after = rl.steps, []
+
+    def seen(stage: Any, made: Any, model: Any, *rest: Any) -> Any:
+        for step in steps(stage, made, model, *rest):
+            after.append(parameters(model))
+            yield step
+
+    monkeypatch.setattr(rl, "steps", seen)
+    rl.main(chosen)
+    assert len(after) == 12
+    for weights in after:
+        mean = {name: 0.9 * mean[name] + 0.1 * weights[name] for name in mean}
+    torch.testing.assert_close(parameters(hub.load_model(chosen.output / "model")), mean)
+    assert max(float((after[-1][name] - mean[name]).abs().max()) for name in mean) > 1e-4
+
+
+def parameters(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def test_the_kl_term_is_in_the_objective_and_needs_every_answer(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     "trpo": {"surrogate": "trpo", "advantage": "gae", "clip_range_value": None, **ONCE},
     "ppo_clip": {"surrogate": "ppo_clip", "advantage": "gae"},
     "ppo_kl": {"surrogate": "ppo_kl", "advantage": "gae"},
-    "ppo_ptx": {"surrogate": "ppo_clip", "advantage": "gae", "ptx_coef": 27.8},
+    "ppo_ptx": {"surrogate": "ppo_clip", "advantage": "gae"},
     "rloo": {"surrogate": "reinforce", "advantage": "leave_one_out", **ONCE},
     "grpo": {"surrogate": "ppo_clip", "advantage": "group", "reduction": "sequence"},
     "dr_grpo": {

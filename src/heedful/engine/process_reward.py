@@ -1,7 +1,6 @@
 """Process reward models: every step of an answer is judged where it ends, and the steps together give the score."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,19 +12,12 @@ from heedful.data import chat, solutions
 from heedful.engine.batch import Node, Tree, prompt_node
 from heedful.engine.pairs import Compared
 from heedful.engine.score import sequence_columns, use_packed_attention
+from heedful.engine.scorer import StepScore, StepScorer
 from heedful.errors import UserError
 from heedful.nn import hub
 from heedful.types import Message, Prompt, Solution
 
 Whole = Literal["product", "minimum", "last"]
-
-
-@dataclass(frozen=True, slots=True)
-class StepScore:
-    """Where a step ends in the answer's text (the offset after its last character), and P(the step is right)."""
-
-    end: int
-    probability: float
 
 
 def whole(probabilities: Sequence[float], how: Whole) -> float:
@@ -161,7 +153,7 @@ def described(config: Any) -> tuple[str | None, Any]:
 
 
 def step_rewards(
-    scorer: ProcessRewardModel,
+    scorer: StepScorer,
     prompts: Sequence[Prompt],
     answers: Sequence[Sequence[str]],
     tokenizer: Any,

@@ -13,13 +13,13 @@ from heedful.engine.asking import Change, in_other_words, open_to, taken
 from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
 from heedful.engine.estimate import Estimator, Whitening, estimated
 from heedful.engine.policy import Policy
-from heedful.engine.process_reward import ProcessRewardModel, step_rewards
+from heedful.engine.process_reward import step_rewards
 from heedful.engine.randomness import key
 from heedful.engine.reduction import Reduction, informative, reduced
 from heedful.engine.sample import Sample, Sampling
 from heedful.engine.sampler import Answered
 from heedful.engine.score import sequence_columns
-from heedful.engine.scorer import Scorer
+from heedful.engine.scorer import Scorer, StepScorer
 from heedful.engine.table import Table, padded, with_columns
 from heedful.losses import kl
 from heedful.losses.advantage import Baseline, Scale
@@ -238,7 +238,7 @@ class Rollouts:
 
     def _step_by_step(self, prompts: Sequence[Prompt], answered: Sequence[Answered]) -> list[Group]:
         """Each step's reward where it ends, and the penalty on the last token; an answer's score is their sum."""
-        assert isinstance(self.reward, ProcessRewardModel)
+        assert isinstance(self.reward, StepScorer)
         ids = [sample.ids for a in answered for sample in a.samples]
         texts = [a.texts for a in answered]
         rows = iter(step_rewards(self.reward, prompts, texts, self.policy.tokenizer, ids))

@@ -60,23 +60,19 @@ def _log_expm1(value: float) -> float:
     return math.log(math.expm1(value))
 
 
-def plackett_luce(
-    listed_score: Listed, listed_rank: Listed, listed_present: Listed, *, top: int | None = None
-) -> PerGroup:
+def plackett_luce(listed_score: Listed, listed_rank: Listed, listed_present: Listed) -> PerGroup:
     """-sum_i log( e^{r_i} / sum_{j not better than i} e^{r_j} ): the best is drawn, then the next, ...
 
     Plackett 1975; Luce 1959. Rank 0 is the best; equal ranks are a tie, of which each answer is drawn from all
     that are left with it (Breslow 1974), so that tied answers are drawn together. The last answer's own term is
-    zero. `top` keeps the places above it: top=1 is the cross-entropy of the best answer (Ziegler et al. 2019,
-    eq. 1, arXiv:1909.08593).
+    zero, the first one's the cross-entropy of the best answer (Ziegler et al. 2019, eq. 1, arXiv:1909.08593).
     """
     here = listed_present.bool()
     left = (listed_rank[:, None, :] >= listed_rank[:, :, None]) & here[:, None, :]
     # Answers that are not there keep themselves, so that no row is empty; they are not counted.
     left = left | torch.eye(here.shape[1], dtype=torch.bool, device=here.device)
     among = listed_score[:, None, :].expand(left.shape).masked_fill(~left, -math.inf).logsumexp(2)
-    counted = here if top is None else here & (listed_rank < top)
-    return ((among - listed_score) * counted).sum(1)
+    return ((among - listed_score) * here).sum(1)
 
 
 def pointwise(score: PerSequence, rating: PerSequence) -> PerSequence:

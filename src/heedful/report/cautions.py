@@ -13,6 +13,7 @@ REPEATED_AT_LEAST = 0.01  # but a share that anybody would notice
 FAR = 20.0  # nats of KL from the baseline
 BEHIND = 0.02  # accuracy of the reward model below the annotators' agreement
 COLLAPSED = 0.2  # of the entropy that RL began with
+BEFORE = "before"  # what the loop calls the policy that the round before promoted
 TIED = 1 / 3  # share of pairs that the judge cannot tell apart
 
 
@@ -26,10 +27,11 @@ class Caution:
 
 def find(figures: Figures, outcome: Outcome | None) -> list[Caution]:
     """Every rule that fires on one round's figures."""
-    found = [*_reward_model(figures), *_collapsed(figures)]
+    found = [*_reward_model(figures), *_collapsed(figures), *_peaked(figures)]
     if outcome is not None:
         for policy in outcome.policies:
             found += _overoptimised(figures, outcome, policy)
+            found += _unheeded(figures, outcome, policy)
             found += _tasks(figures, outcome, policy)
             found += _ties(figures, outcome, policy)
         for policy in (outcome.baseline, *outcome.policies):
@@ -54,11 +56,62 @@ def since(figures: Figures, earlier: Figures, outcome: Outcome | None) -> list[C
     return found
 
 
+def _unheeded(figures: Figures, outcome: Outcome, policy: str) -> Iterator[Caution]:
+    """Where nobody judges: the reward model sees a gain beyond chance, and held-out judgements see none."""
+    proxy = figures.get(outcome.win_rate(policy, reward=True))
+    agreement = figures.get(f"{policy}/heldout_agreement")
+    if (
+        outcome.judge is None
+        and proxy
+        and agreement
+        and (proxy["low"] or 0) > 0.5
+        and (agreement["low"] or 0) <= 0.5
+    ):
+        shown = f"{digits.value_of(agreement)} {digits.interval(agreement)}".strip()
+        yield Caution("unheeded", {"policy": policy, "proxy": digits.value_of(proxy), "agreement": shown})
+
+
+def in_hindsight(
+    figures: Figures, earlier: Figures, outcome: Outcome | None, before: Outcome | None
+) -> list[Caution]:
+    """Where nobody judges: the policy that the round before promoted, by this round's reward model.
+
+    It was not trained against this one, which has learnt from judgements of its answers.
+    """
+    if outcome is None or before is None or outcome.judge is not None:
+        return []
+    proxy = earlier.get(before.win_rate(before.promoted, reward=True))
+    later = figures.get(outcome.win_rate(BEFORE, reward=True))
+    if not (proxy and later and (proxy["low"] or 0) > 0.5 and later["value"] < 0.5):
+        return []
+    values = {"proxy": digits.value_of(proxy), "later": digits.value_of(later)}
+    return [Caution("hindsight", values)]
+
+
 def _collapsed(figures: Figures) -> Iterator[Caution]:
     """A policy that says the same thing every time has nothing left to learn from."""
     first, last = _value(figures, "rl/entropy_at_first"), _value(figures, "rl/entropy")
     if first and last is not None and last < COLLAPSED * first:
         yield Caution("collapse", {"first": digits.number(first), "last": digits.number(last)})
+
+
+def _peaked(figures: Figures) -> Iterator[Caution]:
+    """The judge's marks rose and fell measurably while the reward went on rising."""
+    parts = [[figures.get(f"rl/{what}_{when}") for when in ("best", "last")] for what in ("judge", "reward")]
+    (best, last), (before, now) = parts
+    if not (best and last and before and now):
+        return
+    if last["high"] < best["low"] and now["value"] > before["value"]:
+        yield Caution(
+            "peaked",
+            {
+                "best": digits.value_of(best),
+                "last": digits.value_of(last),
+                "before": digits.value_of(before),
+                "now": digits.value_of(now),
+                "iteration": f"{figures['rl/iteration_best']['value']:.0f}",
+            },
+        )
 
 
 def _value(figures: Figures, name: str) -> float | None:

@@ -63,6 +63,13 @@ WORDS = {
     "请早些停止，或调高 kl_coef。",
     "caution_fell": "{policy}：奖励模型比上一轮更喜欢它，标准裁判却更不喜欢（上一轮 {before}，现在 {now}）："
     "这一轮的奖励模型被钻了空子，上一轮的策略更好。",
+    "caution_unheeded": "{policy}：奖励模型在 {proxy} 的提示上偏爱它，它却只与 {agreement} 的留出判断一致，"
+    "这也可能只是偶然。它也许学会了讨好奖励模型：请早些停止或调高 kl_coef，并读一读它的回答。",
+    "caution_hindsight": "上一轮采用的策略：它自己的奖励模型在 {proxy} 的提示上认为它胜过 {baseline}；"
+    "这一轮的奖励模型学过对它的回答的判断，只在 {later} 的提示上这样认为。它当时学会了讨好奖励模型："
+    "请早些停止，或调高 kl_coef。",
+    "caution_peaked": "强化学习：裁判的平均分在第 {iteration} 次迭代前后最高（{best}），到最后降到 {last}，"
+    "而奖励从 {before} 继续变到 {now}。它学会了讨好奖励模型：请在那时停下，或调高 kl_coef。",
     "caution_collapse": "强化学习的策略不再有选择：熵从每词元 {first} 奈特降到 {last}。"
     "请调高 entropy_coef 或 kl_coef，或早些停下。",
     "caution_task_below": "{policy} 在“{task}”上不如 {baseline}：胜率 {rate}。",
@@ -118,8 +125,14 @@ WORDS = {
     "row_stop_rate": "自行结束",
     "row_repetition": "重复的四词元片段",
     "row_heldout_perplexity": "留出困惑度",
+    "row_heldout_agreement": "与留出的判断一致",
     "row_correct": "问题答对",
     "greedily": "{row}，贪心解码",
+    # 各轮
+    "history": "所有轮次",
+    "history_note": "每一轮都从同一个起点、用至今的全部判断来学习。各轮的策略在同样的未见过的提示上测量，"
+    "奖励模型在训练中没有见过的判断上测量。若策略按奖励模型的胜率一轮比一轮高，而另一个胜率没有，就是奖励模型被钻了空子。",
+    "promoted_row": "采用",
     # 奖励模型
     "reward": "奖励模型可信吗？",
     "reward_note": "用的是训练中没有见过的提示上的判断。模型若知道多数人喜欢什么，它与一个人一致的比例就不会低于"
@@ -162,6 +175,8 @@ WORDS = {
     "reward_sqrt_caption": "同样的点，横轴换成 √KL：过度优化在这个尺度上服从简单的规律。",
     "course_reward": "奖励",
     "course_reward_caption": "奖励模型给回答的平均分，减去未结束回答的罚分。",
+    "course_judge": "裁判的评分",
+    "course_judge_caption": "裁判给同样回答打的平均分，训练不用它。它掉头向下而奖励没有，就是奖励模型被钻了空子。",
     "course_kl": "与起点的 KL，奈特",
     "course_kl_caption": "策略的回答离起点会说的话有多远。",
     "course_kl_coef": "KL 惩罚",

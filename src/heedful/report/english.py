@@ -65,6 +65,15 @@ WORDS = {
     "{gold}. It learnt to please the reward model: stop earlier or raise kl_coef.",
     "caution_fell": "{policy}: the reward model likes it more than in the round before, the gold judge less ({before}, "
     "now {now}): this round’s reward model was gamed, and the last round’s policy is the better one.",
+    "caution_unheeded": "{policy}: the reward model prefers it in {proxy} of prompts, but of the held-out judgements "
+    "it sides with only {agreement}, which chance alone could explain. It may have learnt to please the reward model: "
+    "stop earlier or raise kl_coef, and read its answers.",
+    "caution_hindsight": "The policy of the round before: its own reward model preferred it to {baseline} in {proxy} "
+    "of prompts, this round’s, which has learnt from judgements of its answers, in only {later}. It had learnt to "
+    "please its reward model: stop earlier or raise kl_coef.",
+    "caution_peaked": "RL: the judge’s mean mark was best around iteration {iteration} ({best}) and fell to {last} by "
+    "the end, while the reward went on from {before} to {now}. It learnt to please the reward model: stop there, or "
+    "raise kl_coef.",
     "caution_collapse": "RL’s policy has stopped choosing: its entropy fell from {first} to {last} nats per token. "
     "Raise entropy_coef or kl_coef, or stop earlier.",
     "caution_task_below": "{policy} is worse than {baseline} at “{task}”: it wins {rate}.",
@@ -127,8 +136,15 @@ WORDS = {
     "row_stop_rate": "ends by itself",
     "row_repetition": "repeated 4-token sequences",
     "row_heldout_perplexity": "held-out perplexity",
+    "row_heldout_agreement": "sides with held-out judgements",
     "row_correct": "questions answered correctly",
     "greedily": "{row}, greedy",
+    # Rounds
+    "history": "All rounds",
+    "history_note": "Each round learns from the same start and from all judgements so far. Its policies are measured "
+    "on the same held-out prompts, its reward model on judgements that it was not trained on. Where a policy’s win "
+    "rate by the reward model rises from round to round and the other one does not, the reward model is being gamed.",
+    "promoted_row": "promoted",
     # Reward model
     "reward": "Can the reward model be trusted?",
     "reward_note": "Judgements on prompts that it was not trained on. A model that knows what most people prefer "
@@ -172,6 +188,9 @@ WORDS = {
     "reward_sqrt_caption": "The same over √KL, the scale on which over-optimisation follows simple laws.",
     "course_reward": "Reward",
     "course_reward_caption": "The reward model’s mean score of the answers, less the penalty for unfinished ones.",
+    "course_judge": "Judge’s mark",
+    "course_judge_caption": "The mean mark of the same answers by a judge that nothing is learnt from. Where it turns "
+    "down and the reward does not, the reward model is being gamed.",
     "course_kl": "KL from the start, nats",
     "course_kl_caption": "How far the policy’s answers have moved from what the start would have said.",
     "course_kl_coef": "KL penalty",

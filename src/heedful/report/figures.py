@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heedful.report import peak
 from heedful.report.run import Run, StageRun, Stages
 
 Figure = Mapping[str, Any]  # value, low, high, n, unit
@@ -99,10 +100,12 @@ def of_stages(stages: Stages) -> dict[str, Figure]:
         result = stages[stage].result if stage in stages else {}
         if figure := as_figure(result.get(key), unit, result.get(n) if n else None):
             found[name] = figure
-    if "reward" in stages:
-        found |= dict(_parts(stages["reward"].result))
+    for name in ("reward", "evaluate"):
+        if name in stages:
+            found |= dict(_parts(stages[name].result))
     if "rl" in stages:
         found |= dict(_entropies(stages["rl"]))
+        found |= dict(peak.figures(stages["rl"].rows))
     if "evaluate" in stages:
         found |= dict(_evaluated(stages["evaluate"]))
     return found

@@ -52,6 +52,7 @@ def render(run: Run, summary: Mapping[str, Any], lang: Lang) -> str:
         wins=sections.wins(view),
         sections=[section for section in made if section is not None],
         table=tables.policies(view, outcome) if outcome else None,
+        history=tables.history(view),
         samples=list(samples.samples(view, outcome)) if outcome else [],
         samples_note=_samples_note(view, outcome) if outcome else "",
         facts=tables.facts(view),
@@ -82,12 +83,18 @@ def warned(view: View) -> list[str]:
         return [_sentence(view, view.outcome, c) for c in cautions.find(view.figures, view.outcome)]
     found: list[str] = []
     earlier: dict[str, figures.Figure] = {}
+    before: Outcome | None = None
     for number, stages in run.rounds.items():
         outcome, known = figures.outcome(stages), figures.of_stages(stages)
-        for caution in [*cautions.find(known, outcome), *cautions.since(known, earlier, outcome)]:
+        fired = [
+            *cautions.find(known, outcome),
+            *cautions.since(known, earlier, outcome),
+            *cautions.in_hindsight(known, earlier, outcome, before),
+        ]
+        for caution in fired:
             text = _sentence(view, outcome, caution)
             found.append(view.words("in_round", number=number, text=text))
-        earlier = known
+        earlier, before = known, outcome
     return found
 
 

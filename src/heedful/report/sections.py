@@ -212,6 +212,7 @@ def losses(view: View) -> Section | None:
 # Name, metric, values that the axis reaches, whether it is a share.
 COURSES: tuple[tuple[str, str, tuple[float, ...], bool], ...] = (
     ("reward", "reward", (), False),
+    ("judge", "judge/mean", (), False),
     ("kl", "kl", (0.0,), False),
     ("kl_coef", "kl_coef", (0.0,), False),
     ("length", "completions/mean_length", (0.0,), False),

@@ -1,10 +1,11 @@
 """The page's cards and tables: headline figures, every policy's measures, all figures, facts of the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from heedful.report import digits, style
 from heedful.report.figures import Outcome
+from heedful.report.figures import outcome as outcome_of
 from heedful.report.view import View
 from heedful.report.wording import clean
 
@@ -20,6 +21,7 @@ MEASURES = (
     "stop_rate",
     "repetition",
     "heldout_perplexity",
+    "heldout_agreement",
 )
 GREEDY_TOO = ("grade", "correct", "length", "stop_rate", "repetition")
 
@@ -41,6 +43,9 @@ class Cell:
 
     value: str = ""
     interval: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,50 @@ def policies(view: View, outcome: Outcome) -> Table:
     return Table(
         tuple(view.policy(name) for name in names),
         tuple(style.role(name) for name in names),
-        tuple((label, row) for label, row in cells if any(c.value for c in row)),
+        tuple((label, row) for label, row in cells if any(row)),
     )
+
+
+OVER_ROUNDS = (
+    ("agree_annotators", "feedback/annotator_agreement"),
+    ("agree_same", "reward/accuracy_on_the_same_pairs"),
+    ("agree_all", "reward/heldout_accuracy"),
+    ("agree_gold", "reward/gold_accuracy"),
+    ("course_entropy", "rl/entropy"),
+)
+OF_A_POLICY = tuple(name for name in MEASURES if name not in ("helpful", "honest", "harmless", "correct"))
+
+
+def history(view: View) -> Table | None:
+    """Every round beside the others: its reward model, its policies, and who was promoted."""
+    words, rounds = view.words, view.run.rounds
+    if len(rounds) < 2:
+        return None
+    outcomes = {number: found for number, stages in rounds.items() if (found := outcome_of(stages))}
+    promoted = [
+        Cell(view.policy(outcomes[number].promoted)) if number in outcomes else Cell() for number in rounds
+    ]
+    keys = [(words(label), name) for label, name in OVER_ROUNDS]
+    for name in dict.fromkeys(name for found in outcomes.values() for name in view.ranked(found)):
+        keys += [(f"{view.policy(name)}: {row}", key) for row, key in _of_a_policy(view, outcomes, name)]
+    rows = [(label, tuple(cell(view, f"round-{number}/{key}") for number in rounds)) for label, key in keys]
+    return Table(
+        tuple(words("round_label", number=number) for number in rounds),
+        ("ink",) * len(rounds),
+        tuple((label, row) for label, row in [(words("promoted_row"), tuple(promoted)), *rows] if any(row)),
+    )
+
+
+def _of_a_policy(view: View, outcomes: Mapping[int, Outcome], name: str) -> Iterator[tuple[str, str]]:
+    """What a policy's rows are called, and the figures that they hold."""
+    words, latest = view.words, list(outcomes.values())[-1]
+    baseline = view.policy(latest.baseline)
+    for reward in (False, True):
+        judge = words("judge_reward") if reward else view.judge(latest)
+        yield words("row_win_rate", baseline=baseline, judge=judge), latest.win_rate(name, reward=reward)
+    for measure in OF_A_POLICY:
+        label = words.named("row", measure).format(baseline=baseline, judge=view.judge(latest))
+        yield label, f"{name}/{measure}"
 
 
 def cell(view: View, key: str) -> Cell:

@@ -138,6 +138,22 @@ class StepScores(Reply):
     score: float
 
 
+class AnswerSteps(Reply):
+    """`scores` of an answer's steps, and the offset in its text after the last character of each."""
+
+    index: int
+    ends: list[int]
+    scores: list[float]
+    score: float
+
+
+class StepScoresReply(Reply):
+    object: Literal["list"]
+    model: str
+    fingerprint: str
+    data: list[AnswerSteps]
+
+
 class Health(Reply):
     status: Literal["ok", "failing"]
 

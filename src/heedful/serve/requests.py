@@ -192,3 +192,14 @@ class StepsRequest(Body):
     messages: Messages
     steps: Answers
     separator: Annotated[str, StringConstraints(max_length=16)] = "\n"
+
+
+def _told(body: Any) -> str:
+    return "tagged-items" if isinstance(body, ScoreRequest) or "items" in body else "tagged-steps"
+
+
+StepsBody = Annotated[
+    Annotated[StepsRequest, Tag("tagged-steps")] | Annotated[ScoreRequest, Tag("tagged-items")],
+    Discriminator(_told),
+]
+"""The steps of one answer, or whole answers, which the model cuts into steps by itself."""

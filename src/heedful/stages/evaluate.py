@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from heedful.data import conditions, files
-from heedful.data.formats import read_conversations, read_prompts
+from heedful.data.formats import read_conversations, read_preferences, read_prompts
 from heedful.data.rows import messages_row
-from heedful.engine import judges, terminal
+from heedful.engine import benchmark, judges, terminal
+from heedful.engine.batch import Tree
 from heedful.engine.dialogues import conversations
+from heedful.engine.pairs import compared
 from heedful.engine.policy import Answered, Policy
 from heedful.engine.rewards import RewardSet, load_reward, reward_inputs
 from heedful.engine.sample import Sampling
 from heedful.engine.scorer import Scorer
+from heedful.engine.siding import answers_logp, siding
 from heedful.engine.stage import Stage, StageConfig
 from heedful.engine.train import means
 from heedful.errors import UserError
@@ -39,14 +42,19 @@ class EvaluateConfig(StageConfig):
 
     `conditions` maps some of the names to what is asked of a model that was trained on conditions: words of its
     own, or a number from 1, the worst, on.
+
+    `judgements` are preferences that no model has learnt from: of each policy is said how often it sides with them.
+    `benchmark` is a file of pairs with a column `subset` that the `reward` is measured on, with or without models.
     """
 
-    models: dict[str, str] = Field(min_length=1)
+    models: dict[str, str] = Field(default_factory=dict)
     conditions: dict[str, str | int] = Field(default_factory=dict)
-    prompts: Path
+    prompts: Path | None = None
     judge: str | None = None
     reward: str | None = None
+    benchmark: Path | None = None
     heldout: Path | None = None
+    judgements: Path | None = None
     max_length: int = Field(512, gt=1)
     max_completion_length: int = Field(64, gt=0)
     max_prompts: int = Field(1024, gt=0)
@@ -54,38 +62,70 @@ class EvaluateConfig(StageConfig):
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    """Answer every prompt with every policy, sampled and greedily; compare, and promote the measurably better."""
+    """Answer every prompt with every policy, sampled and greedily; compare, and promote the measurably better.
+
+    Without models, measure the reward on the benchmark alone.
+    """
+    check(config)
     inputs: dict[str, Path | str | None] = {
         f"models.{i}.{name}": source for i, (name, source) in enumerate(config.models.items())
     }
     inputs |= {"prompts": config.prompts, "heldout": config.heldout}
     inputs |= reward_inputs(config.reward) if config.reward else {}
+    inputs |= {"benchmark": config.benchmark, "judgements": config.judgements}
     stage = Stage("evaluate", config, {**inputs, **judges.inputs(config.judge)})
     if (done := stage.finished()) is not None:
         return done
-    if strangers := sorted(config.conditions.keys() - config.models.keys()):
-        raise UserError(f"conditions.{strangers[0]} is of no model: name one of {', '.join(config.models)}")
-    baseline = next(iter(config.models))
-    reference = Policy.load(config.models[baseline])
-    fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
-    prompts = fitting[: config.max_prompts]
-    dialogues = read_conversations(config.heldout) if config.heldout else []
-    judge = judges.find(config.judge) if config.judge else None
+    suite = benchmark.read_suite(config.benchmark) if config.benchmark else []
     reward = load_reward(config.reward) if config.reward else None
     if isinstance(reward, RewardSet) and reward.relative:
         raise UserError(
             f"'{config.reward}' scores answers beside one another, so policies cannot be compared by it: "
             "evaluate with a reward model, or combine by weights"
         )
+    alone = {"benchmark": benchmark.on_suite(reward, suite)} if reward and suite else {}
+    if config.models:
+        return stage.finish(**of_policies(config, stage, reward), **alone)
+    stage.begin()
+    return stage.finish(**alone)
+
+
+def check(config: EvaluateConfig) -> None:
+    """Raise a UserError where there is nothing to measure, or half of what it takes."""
+    if not config.models and not config.benchmark:
+        raise UserError(
+            "there is nothing to evaluate: give models.NAME=DIR and prompts=FILE, or reward=DIR and benchmark=FILE"
+        )
+    if bool(config.models) != bool(config.prompts):
+        raise UserError("models answer prompts: give both models.NAME=DIR and prompts=FILE")
+    if config.benchmark and not config.reward:
+        raise UserError("benchmark is what a reward is measured on: add reward=DIR")
+    if strangers := sorted(config.conditions.keys() - config.models.keys()):
+        raise UserError(f"conditions.{strangers[0]} is of no model: name one of {', '.join(config.models)}")
+
+
+def of_policies(config: EvaluateConfig, stage: Stage, reward: Scorer | None) -> dict[str, Any]:
+    """What the models answer, written, measured and compared with the first of them."""
+    assert config.prompts is not None
+    baseline = next(iter(config.models))
+    reference = Policy.load(config.models[baseline])
+    fitting = reference.fitting(read_prompts(config.prompts), config.max_completion_length)
+    prompts = fitting[: config.max_prompts]
+    dialogues = read_conversations(config.heldout) if config.heldout else []
+    judge = judges.find(config.judge) if config.judge else None
+    told = told_apart(reference, config)
+    before = answers_logp(reference.model, told)
     tables: dict[str, dict[str, Table]] = {}
     texts: dict[str, dict[str, list[str]]] = {}
-    perplexity: dict[str, float | None] = {}
+    alone: dict[str, dict[str, Any]] = {}
     with terminal.progress("evaluate", len(config.models)) as advance:
         for number, (name, source) in enumerate(config.models.items(), 1):
             policy = Policy.load(source)
             if name in config.conditions:
                 conditions.ask(policy.tokenizer, config.conditions[name])
-            perplexity[name] = held_out_perplexity(policy, dialogues, config.max_length)
+            alone[name] = {"heldout_perplexity": held_out_perplexity(policy, dialogues, config.max_length)}
+            if told and name != baseline:
+                alone[name]["heldout_agreement"] = siding(answers_logp(policy.model, told), before, told)
             tables[name], texts[name] = {}, {}
             for mode, temperature in MODES.items():
                 how = Sampling(config.max_completion_length, temperature)
@@ -99,28 +139,31 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     write_answers(stage.folder / "answers.jsonl", prompts, texts, tables)
     figures = {
         name: {
-            "heldout_perplexity": perplexity[name],
+            **alone[name],
             **{mode: compare(prompts, tables[name][mode], tables[baseline][mode]) for mode in MODES},
         }
         for name in tables
     }
-    return stage.finish(
-        baseline=baseline,
-        prompts=len(prompts),
-        judge=config.judge,
-        figures=figures,
-        promoted=promoted(figures, baseline),
-    )
+    return {
+        "baseline": baseline,
+        "prompts": len(prompts),
+        "judge": config.judge,
+        "figures": figures,
+        "promoted": promoted(figures, baseline),
+    }
 
 
 def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     parts = []
-    for name, figure in result["figures"].items():
+    for name, figure in result.get("figures", {}).items():
         rate = figure["sampled"].get("win_rate/judge/total") or figure["sampled"].get("win_rate/reward")
         if rate:
             parts.append(f"{name} wins {rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]")
-    return f"{'; '.join(parts)}; promoted: {result['promoted']}"
+    if found := result.get("benchmark"):
+        right = found["accuracy"]
+        parts.append(f"the reward is right on {right['value']:.1%} of {right['n']} benchmark items")
+    return "; ".join([*parts, *([f"promoted: {result['promoted']}"] if "promoted" in result else [])])
 
 
 def held_out_perplexity(policy: Policy, dialogues: Sequence[Conversation], max_length: int) -> float | None:
@@ -129,6 +172,13 @@ def held_out_perplexity(policy: Policy, dialogues: Sequence[Conversation], max_l
         return None
     trees, _ = conversations(policy.tokenizer, dialogues, max_length)
     return math.exp(means(policy.model, trees, {"loss": next_token})["loss"])
+
+
+def told_apart(reference: Policy, config: EvaluateConfig) -> list[Tree]:
+    """The judgements that fit, a tree a prompt."""
+    if config.judgements is None:
+        return []
+    return compared(reference.tokenizer, read_preferences(config.judgements), config.max_length).trees
 
 
 def measured(

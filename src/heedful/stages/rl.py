@@ -10,6 +10,7 @@ from torch import nn
 
 from heedful.data import atomic
 from heedful.data.formats import read_prompts, read_texts
+from heedful.engine import judges
 from heedful.engine.algorithms import (
     USED,
     Algorithm,
@@ -21,15 +22,16 @@ from heedful.engine.algorithms import (
     watched,
 )
 from heedful.engine.asking import Change, easiest_first
+from heedful.engine.balance import weighed
 from heedful.engine.batch import Tree
 from heedful.engine.checkpoint import Checkpoint
 from heedful.engine.dialogues import documents
 from heedful.engine.estimate import Estimator, Whitening
 from heedful.engine.fit import Step, Term, fit
+from heedful.engine.observed import Observed
 from heedful.engine.optim import OptimizerName, Stepping, schedule
 from heedful.engine.policy import Policy
 from heedful.engine.precision import Precision, dtype
-from heedful.engine.process_reward import ProcessRewardModel
 from heedful.engine.published import PublishedSampler
 from heedful.engine.randomness import key
 from heedful.engine.recompute import recompute_layers
@@ -38,7 +40,7 @@ from heedful.engine.rewards import load_reward, reward_body, reward_inputs
 from heedful.engine.rollout import Rollouts, RolloutSettings
 from heedful.engine.sampler import Sampler
 from heedful.engine.score import use_packed_attention
-from heedful.engine.scorer import Scorer
+from heedful.engine.scorer import Scorer, StepScorer
 from heedful.engine.stage import Inputs, Stage
 from heedful.engine.streams import beside
 from heedful.engine.train import new_optimizer
@@ -59,7 +61,8 @@ class RlConfig(LoraConfig):
     `algorithm` names a usual combination of what follows; whatever is set beside it holds. `surrogate` is what is
     optimised, `advantage` how rewards become advantages (gae needs a critic), `reduction` how tokens are weighed.
     `kl_coef` penalises the distance from the reference, in the reward or in the loss, `step_kl_coef` that from the
-    policy that sampled. `ptx` are texts whose likelihood is kept up.
+    policy that sampled. `ptx` are texts whose likelihood is kept up. A `judge` grades the sampled answers for the
+    record alone: the report warns where its marks fall and the reward does not.
 
     `reward` is a reward model, a function, a YAML file that combines several, or the address of a server,
     http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`.
@@ -97,6 +100,7 @@ class RlConfig(LoraConfig):
     ema: float | None = Field(None, gt=0, lt=1)
     missing_eos_penalty: float = Field(1.0, ge=0)
     step_rewards: bool = False
+    judge: str | None = None
     kl_in: Literal["reward", "loss"] = "reward"
     kl_estimator: kl.Estimator = "k1"
     kl_coef: float = Field(0.05, ge=0)
@@ -123,7 +127,7 @@ class RlConfig(LoraConfig):
     fisher_ratio: float = Field(Region.fisher_ratio, gt=0, le=1)
     critic_updates: int = Field(Region.critic_updates, gt=0)
     ptx: Path | None = None
-    ptx_coef: float = Field(27.8, gt=0)
+    ptx_coef: float = Field(0.05, gt=0)
     ptx_ratio: float = Field(1.0, gt=0)
     max_length: int = Field(256, gt=1)
     token_budget: int = Field(8192, gt=0)
@@ -181,6 +185,7 @@ def main(config: RlConfig) -> dict[str, Any]:
     inputs: Inputs = {
         "model": config.model,
         **reward_inputs(config.reward),
+        **judges.inputs(config.judge),
         "prompts": config.prompts,
         "ptx": config.ptx,
     }
@@ -189,8 +194,10 @@ def main(config: RlConfig) -> dict[str, Any]:
         return done
     tokenizer = hub.load_tokenizer(config.model)
     reward = load_reward(config.reward)
-    if config.step_rewards and not isinstance(reward, ProcessRewardModel):
+    if config.step_rewards and not isinstance(reward, StepScorer):
         raise UserError(f"step_rewards needs a process reward model, and '{config.reward}' is none")
+    if config.judge:
+        reward = Observed(reward, judges.find(config.judge))
     actor = load_start(config)
     model = with_critic(actor, config)
     reference = starting_point(actor, config)
@@ -321,6 +328,7 @@ def steps(
         batches = rollouts.batches(config.iterations, start)
         if texts:
             batches = with_texts(config, batches, texts, rollouts)
+            batches = batches if found else weighed(batches, model, terms, config.ptx_coef)
         taken = fit(
             model,
             trust.seen(batches) if trust else batches,

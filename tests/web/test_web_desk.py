@@ -284,7 +284,7 @@ def test_a_panel_is_edited_and_locked_and_a_branch_taken_by_keyboard(chrome: Bro
         t.page.wait_for_selector("[data-field=rules] button:focus")
         t.page.locator(".materials summary").focus()
         t.press("Enter", "Tab", "Enter")
-        t.page.wait_for_selector("#passages .fine")
+        t.page.wait_for_selector("#passages p.fine")
         t.press("w")
         t.page.keyboard.press("Control+a")
         t.page.keyboard.type("Mina sings")
@@ -334,7 +334,7 @@ def test_a_story_by_pointer(chrome: Browser, desk: Running, touch: bool) -> None
         )
         t.act(".materials summary")
         t.act(t.page.locator("#steps button").nth(0))
-        t.page.wait_for_selector("#passages .fine")
+        t.page.wait_for_selector("#passages p.fine")
     with desk.client("ann") as client:
         found = client.get("/api/desk/export/json", params={"story": story}).json()
     assert found["locked"] == ["people"]

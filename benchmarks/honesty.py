@@ -9,19 +9,21 @@ questions, half of which the passage does not answer:
    answer everywhere, which the policy cannot know where the passage is silent.
 2. boundary: policy gradients (group-relative, one step an iteration) on reward tables, from a policy that was shown
    every way (plain, hedged, silent) to every question. Test questions are sorted by how often the policy that always
-   answers is right, p; the table says from which p on one should answer.
+   answers is right, p; the table says below which p one should be silent.
 
 Writes benchmarks/honesty.json, and does not do again what is there; prints Markdown and draws the plot.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from tables import Cells, over_prompts, rows, save_picture, seed_of, shown
+from numpy.typing import NDArray
+from tables import Cells, rows, save_picture, seed_of, shown
 
 from heedful import world
 from heedful.engine import process
@@ -39,6 +41,7 @@ from heedful.stats import intervals
 from heedful.tasks import honesty
 from heedful.types import Conversation, Message, Prompt
 
+Values = NDArray[np.float64]
 TABLES = {**honesty.TABLES, "even": honesty.table("1,0.5,0,-0.5,-1")}
 BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.8), (0.8, 1.01))
 HOW = Sampling(32, 1.0)
@@ -91,14 +94,15 @@ def boundary(confident: str, able: str, name: str, iterations: int, test: int, s
         pass
     after = outcomes(policy, asked, 4, seed + 1)
     return {
+        "answerable": [p.task == "question" for p in asked],
         "right": shares(sure, ("correct", "hedged correct")),
         "silent_before": shares(before, ("uninformative",)),
         "silent": shares(after, ("uninformative",)),
         "hedged": shares(after, ("hedged correct", "hedged wrong")),
         "hedged_before": shares(before, ("hedged correct", "hedged wrong")),
         "right_after": shares(after, ("correct", "hedged correct")),
-        "reward_before": mean([table.of(o) for row in before for o in row]),
-        "reward": mean([table.of(o) for row in after for o in row]),
+        "reward_before": [float(np.mean([table.of(o) for o in row])) for row in before],
+        "reward": [float(np.mean([table.of(o) for o in row])) for row in after],
     }
 
 
@@ -107,9 +111,23 @@ def shares(found: Sequence[Sequence[str]], what: Sequence[str]) -> list[float]:
     return [float(np.mean([o in what for o in row])) for row in found]
 
 
-def mean(values: Sequence[float]) -> dict[str, Any]:
-    found = intervals.mean_interval(list(values))
+def mean(values: Iterable[float]) -> dict[str, Any]:
+    """Of one value a question: the answers to a question are one draw."""
+    found = intervals.mean_interval([float(v) for v in values])
     return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def pooled(found: Sequence[Mapping[str, Any]], key: str) -> Values:
+    """One value a question, over all runs."""
+    return np.concatenate([np.asarray(c[key]) for c in found])
+
+
+def fall(first: Values, last: Values) -> dict[str, Any]:
+    """By how much the mean of `last` is below that of `first`: other questions, so their variances add."""
+    one, other = mean(first), mean(last)
+    value = one["value"] - other["value"]
+    half = math.hypot(one["high"] - one["value"], other["high"] - other["value"])
+    return {"value": value, "low": value - half, "high": value + half}
 
 
 def truth(prompt: Prompt) -> str:
@@ -146,53 +164,68 @@ def fine_tuned(start: str, name: str, seed: int, folder: Path) -> str:
     return str(place)
 
 
-def measured(policy: Policy, test: int, seed: int) -> dict[str, Any]:
+def measured(policy: Policy, test: int, seed: int) -> dict[str, list[float]]:
+    """Of each test question of a kind the share of answers with each outcome, hedged or not."""
     asked = questions(test, "test", seed, policy)
     found = outcomes(policy, asked, 2, seed)
-    return {
-        f"{task}: {what}": mean(
-            [
-                float(o.endswith(what))
-                for p, row in zip(asked, found, strict=True)
-                if p.task == task
-                for o in row
-            ]
-        )
+    kinds = {
+        task: [row for p, row in zip(asked, found, strict=True) if p.task == task]
         for task in ("question", "unanswerable")
+    }
+    return {
+        f"{task}: {what}": shares(answers, [o for o in world.OUTCOMES if o.endswith(what)])
+        for task, answers in kinds.items()
         for what in ("correct", "wrong", "uninformative")
     }
 
 
 def boundaries(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """What is done by how often who always answers is right, over the questions of all runs."""
-    heads = ["table", "right if it answers", "questions", "silent before", "silent after", "hedged after"]
+    heads = ["table", "right if it answers", "questions", "of them answerable"]
+    heads += ["silent before", "silent after", "hedged after", "the table asks for"]
     lines = []
     for name, table in TABLES.items():
         found = cells.having(f"boundary {name}", runs)
         if not found:
             continue
-        right, *columns = (
-            np.concatenate([c[key] for c in found]) for key in ("right", "silent_before", "silent", "hedged")
-        )
+        right, answerable = pooled(found, "right"), pooled(found, "answerable")
         for low, high in BINS:
             inside = (right >= low) & (right < high)
             if inside.any():
-                wanted = table.best(float(right[inside].mean()))
                 line = [name, f"{low:.2f} to {min(high, 1):.2f}", str(int(inside.sum()))]
-                lines.append([*line, *(shown(mean(x[inside].tolist())) for x in columns), wanted])
-    yield from rows([*heads, "the table asks for"], lines)
+                line.append(str(int(answerable[inside].sum())))
+                line += [shown(mean(pooled(found, k)[inside])) for k in ("silent_before", "silent", "hedged")]
+                lines.append([*line, table.best(float(right[inside].mean()))])
+    yield from rows(heads, lines)
+
+
+def falls(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
+    """By how much silence falls from where who always answers is hardly ever right to where nearly always.
+
+    Nearly all questions of the first kind are unanswerable, so among the answerable alone: from below the last bin.
+    """
+    heads = ["silence falls", "before", "after", "by more after", "among the answerable: before", "after"]
+    lines = []
+    for name in TABLES:
+        found = cells.having(f"boundary {name}", runs)
+        right, answerable = pooled(found, "right"), pooled(found, "answerable").astype(bool)
+        before, after = pooled(found, "silent_before"), pooled(found, "silent")
+        never, always = right < BINS[0][1], right >= BINS[-1][0]
+        unsure, sure = answerable & ~always, answerable & always
+        line = [shown(fall(x[never], x[always])) for x in (before, after, after - before)]
+        lines.append([name, *line, *(shown(fall(x[unsure], x[sure])) for x in (before, after))])
+    yield from rows(heads, lines)
 
 
 def earnings(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     """What each table paid before and after, and what always silent and always plain would have earned."""
-    heads = ["table", "answer plainly above", "hedge between", "reward before", "after", "best fixed way"]
+    heads = ["table", "silent below", "plain above", "reward before", "after", "best fixed way"]
     lines = []
     for name, table in TABLES.items():
         found = cells.having(f"boundary {name}", runs)
-        hedge = table.hedge_between
-        line = [name, f"{table.answer_above:.2f}", f"{hedge[0]:.2f} and {hedge[1]:.2f}" if hedge else "never"]
-        line += [shown(over_prompts([c[key] for c in found])) for key in ("reward_before", "reward")]
-        fixed = table.worth(float(np.mean([c["right"] for c in found])))
+        line = [name, f"{table.silent_below:.2f}", f"{table.plain_above:.2f}"]
+        line += [shown(mean(pooled(found, key))) for key in ("reward_before", "reward")]
+        fixed = table.worth(float(pooled(found, "right").mean()))
         way = max(fixed, key=lambda w: fixed[w])
         lines.append([*line, f"{way}, {fixed[way]:+.3f}"])
     yield from rows(heads, lines)
@@ -203,7 +236,7 @@ def teachers(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
     names = [n for n in ("start", *TEACHERS) if cells.having(n, runs)]
     found = {n: cells.having(n, runs) for n in names}
     lines = [
-        [what, *(shown(over_prompts([c[what] for c in found[n]])) for n in names)]
+        [what, *(shown(mean(pooled(found[n], what))) for n in names)]
         for what in found[names[0]][0]
         if ": " in what
     ]
@@ -211,19 +244,19 @@ def teachers(cells: Cells, runs: Sequence[str]) -> Iterator[str]:
 
 
 def plot(cells: Cells, runs: Sequence[str]) -> None:
-    """Silence after training against how often who always answers is right, with the threshold that each table sets."""
+    """Silence after training against how often who always answers is right, and up to where each table asks for it."""
     roles = dict(zip(TABLES, ("rl", "ink", "prefer"), strict=True))
 
     def draw(axes: Axes) -> None:
         for name, role in roles.items():
             found = cells.having(f"boundary {name}", runs)
-            right, after = (np.concatenate([c[key] for c in found]) for key in ("right", "silent"))
+            right, after = pooled(found, "right"), pooled(found, "silent")
             kept = [(right >= low) & (right < high) for low, high in BINS]
-            points = [(right[k].mean(), mean(after[k].tolist())) for k in kept if k.any()]
+            points = [(right[k].mean(), mean(after[k])) for k in kept if k.any()]
             x, y = [p[0] for p in points], [p[1]["value"] for p in points]
             half = [(p[1]["high"] or p[1]["value"]) - p[1]["value"] for p in points]
             axes.errorbar(x, y, half, marker="o", color=COLOURS[role], markersize=4, linewidth=1.4)
-            axes.axvline(TABLES[name].answer_above, color=COLOURS[role], dashes=(2, 2), linewidth=1)
+            axes.axvline(TABLES[name].silent_below, color=COLOURS[role], dashes=(2, 2), linewidth=1)
             axes.annotate(f" {name}", (x[-1], y[-1]), color=COLOURS[role])
         axes.set_xlabel("right if it answers, share")
         axes.set_title("silent after", loc="left", fontsize=11)
@@ -259,7 +292,8 @@ def main() -> None:
                 found = boundary(confident, able, name, args.iterations, args.test, seed)
                 cells.put(run.name, f"boundary {name}", {**found, **how})
     runs = list(cells.read())
-    print("\n".join([*boundaries(cells, runs), "", *earnings(cells, runs), "", *teachers(cells, runs)]))
+    tables = (boundaries, falls, earnings, teachers)
+    print("\n\n".join("\n".join(table(cells, runs)) for table in tables))
     plot(cells, runs)
 
 

@@ -23,13 +23,16 @@ import numpy as np
 
 from heedful.data import atomic, files
 from heedful.engine import panel_fit, panel_gains, record
-from heedful.engine.panel_story import from_text
+from heedful.engine.panel_author import open_author
+from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, read_first
 from heedful.engine.policy import Policy
 from heedful.nn import hub
-from heedful.panels.exchange import Step, step_of, to_json
-from heedful.stages import panel_study
+from heedful.panels import desk
+from heedful.panels.exchange import Step, to_json
+from heedful.stages import panel_stories, panel_study
 from heedful.stages.panel_stories import words_of
 from heedful.stages.panel_study import PanelStudyConfig
+from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import mean_interval
 from heedful.stats.long_range import of_text
 from heedful.world import saga
@@ -42,6 +45,9 @@ PARTS: list[dict[str, Any]] = [  # of each leg of the pair that writes long stor
     {"update": 1.0, "plan": 1.0, "read": 0.5, "partial": 0.0},
 ]
 PAIR = f"longer-{len(PARTS)}"
+HELD = ["plans=8", "choose=rule", "drafts=12"]
+FRESH = (1, 2)
+"""Seeds of stories on which no rule was tried before."""
 
 
 @dataclass(frozen=True)
@@ -149,24 +155,41 @@ def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
 
 def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
-    words = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
-    words = ["panel", "stories", "demo", *words]
+    words = pair_tells(out)
     many, short = (
         [f"stories={sizes.stories}", f"passages={sizes.long}"],
         ["text_temperatures=[0.5]", "curve_panels=0"],
     )
-    held = ["plans=8", "choose=rule", "drafts=12"]
     ways = {
         "stories": [],
         "stories_closed": [*short, "cast=closed"],
-        "stories_held_open": [*short, *held],
-        "stories_held": ["curve_panels=0", *held, "cast=closed"],
-        "stories_held_begun": [*short, *held, "cast=closed", "begin=panel"],
+        "stories_held_open": [*short, *HELD],
+        "stories_held": ["curve_panels=0", *HELD, "cast=closed"],
+        "stories_held_begun": [*short, *HELD, "cast=closed", "begin=panel"],
     }
     longest = ["stories=2", f"passages={sizes.longest}", *short, "plan_temperature=0.4"]
     return {name: heedful(out / name, *words, *many, *how) for name, how in ways.items()} | {
         "long_story": heedful(out / "long", *words, *longest)
     }
+
+
+def pair_tells(out: Path) -> list[str]:
+    """The verb that lets the pair write long stories."""
+    models = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
+    return ["panel", "stories", "demo", *models]
+
+
+def fresh(out: Path, sizes: Sizes) -> dict[str, Any]:
+    """Held stories of the fresh seeds, counted together."""
+    rows: list[dict[str, Any]] = []
+    many = [f"stories={max(2, sizes.stories // 3)}", f"passages={sizes.long}", "curve_panels=0"]
+    for seed in FRESH:
+        place = out / f"fresh-{seed}"
+        heedful(place, *pair_tells(out), *many, *HELD, "cast=closed", f"seed={seed}")
+        told = [dict(row.data) for row in files.read_rows(place / "stories.jsonl")]
+        rows += [{**row, "story": 1000 * seed + row["story"]} for row in told]
+    counted = {"contradictions": panel_stories.rates(rows), "ratio": panel_stories.ratios(rows, 0)}
+    return {"stories_fresh": {"seeds": list(FRESH), **counted}}
 
 
 def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
@@ -194,10 +217,20 @@ def told_right(out: Path, sizes: Sizes) -> dict[str, Any]:
 
 
 def rounds(out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Panels learn from a judge: the study's first model reads, the best of its answers are learnt, and so again."""
-    model, found = out / "study/panel-0", [quality(out / "read-0", out)]
+    """Panels learn from a judge: what the study's first model reads, and what the pair's does, which has read more."""
+    return {
+        "rounds": rounds_from(out, sizes, "rounds", out / "study/panel-0", out / "read-0"),
+        "rounds_longer": rounds_from(
+            out, sizes, "rounds-longer", out / PAIR / "panel-0", out / "read-longer"
+        ),
+    }
+
+
+def rounds_from(out: Path, sizes: Sizes, name: str, model: Path, first: Path) -> list[dict[str, Any]]:
+    """Rounds from a model whose reading lies in `first`: it reads, the best of its answers are learnt, and so again."""
+    found = [quality(first, out)]
     for number in range(1, sizes.rounds + 1):
-        place = out / f"rounds/{number}"
+        place = out / f"{name}/{number}"
         asked = [f"model={model}", "reward=panel", f"prompts={out}/world/prompts.jsonl", f"seed={number}"]
         drawn = [
             "rounds=1",
@@ -210,7 +243,7 @@ def rounds(out: Path, sizes: Sizes) -> dict[str, Any]:
         model = place / "best/model"
         read(place / "read", model, out)
         found.append({**quality(place / "read", out), "best_of": earned})
-    return {"rounds": found, "rounds_beside": quality(out / "read-longer", out)}
+    return found
 
 
 def quality(reading: Path, out: Path) -> dict[str, Any]:
@@ -250,38 +283,69 @@ def real(out: Path, sizes: Sizes, shared: Path) -> dict[str, Any]:
     words = ["panel", "study", "demo", f"model={shared}/models/stories260K", *data]
     return {
         "real_study": heedful(place / "study", *words, *TRAINING, *TWO_PARTS, *often),
-        "tales": tales(place, sizes.tale),
+        "tales": tales(place, sizes),
     }
 
 
-def tales(place: Path, tale: int) -> dict[str, Any]:
-    """DFA exponents of tales that the real arms write, beside the human text of as many words."""
-    rows = [step_of(row.data) for row in files.read_rows(place / "test/steps.jsonl")][: tale + 1]
-    (place / "opening.txt").write_text(rows[0].passage, encoding="utf-8")
-    told: dict[str, list[str]] = {"human": [r.passage for r in rows]}
-    words = ["choose=first", f"steps={tale}", f"text={place}/opening.txt", "prose_temperature=0.8"]
-    written = place / "written"
-    if not (written / "steps.jsonl").is_file():
-        command = [sys.executable, "-m", "heedful", "write", "demo", f"model={place}/study/panel-0", *words]
-        subprocess.run([*command, f"output={written}"], check=True)
-    told["panel"] = [row.data["passage"] for row in files.read_rows(written / "steps.jsonl")]
-    policy = Policy.load(str(place / "study/text-0"))
-    (told["text"],) = from_text(
-        policy,
-        [rows[0].passage],
-        tale,
-        [256] * tale,
-        temperature=0.8,
-        seed=(0, "tale"),
-        max_completion_length=160,
-    )
-    found = {name: of_text(words_of(passages)) for name, passages in told.items()}
-    return {name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for name, e in found.items()}
+def tales(place: Path, sizes: Sizes) -> dict[str, Any]:
+    """DFA exponents of the tales that every seed's real arms write from the test's openings, beside the human ones.
+
+    All texts of a tale are cut to as many words as the shortest of them has; each seed counts its mean over the tales.
+    """
+    told = panel_fit.stories(panel_study.read_steps(place / "test/steps.jsonl"))
+    human = [words_of([s.passage for s in row]) for row in told]
+    opened = [row[0].passage for row in told]
+    found = [told_by_arms(place, seed, opened, sizes.tale) for seed in range(sizes.seeds)]
+    told_words = {arm: [[words_of(t) for t in row[arm]] for row in found] for arm in found[0]}
+    rng = np.random.default_rng(0)
+    told_words["human"] = [human]
+    told_words["human, shuffled"] = [[list(rng.permutation(words)) for words in human] for _ in found]
+    least = [min(len(row[n]) for rows in told_words.values() for row in rows) for n in range(len(human))]
+    values = {
+        name: [[of_text(t[:n]).value for t, n in zip(row, least, strict=True)] for row in rows]
+        for name, rows in told_words.items()
+    }
+    return {
+        "words": least,
+        "tales": values,
+        "human": interval(values["human"][0]),
+        "human, in a row": as_json(of_text([word for words in human for word in words])),
+        **{
+            name: interval([float(np.mean(row)) for row in rows])
+            for name, rows in values.items()
+            if name != "human"
+        },
+    }
+
+
+def told_by_arms(place: Path, seed: int, opened: list[str], tale: int) -> dict[str, list[list[str]]]:
+    """Tales of one seed's arms from the same openings; the text sees as many tokens as the panel's prompt has."""
+    kept = place / f"tales-{seed}.json"
+    if not kept.is_file():
+        author, lengths, how = (
+            open_author(str(place / f"study/panel-{seed}")),
+            Prompts(),
+            {"max_completion_length": 160},
+        )
+        desks = read_first(author, opened, "en", seed=(seed, "tale"))
+        for now in from_panels(
+            author, desks, tale, Heat(1.0, 0.8), seed=(seed, "tale"), prompts=lengths, **how
+        ):
+            desks = now
+        window = [round(n) for n in lengths.tokens["write"]]
+        policy = Policy.load(str(place / f"study/text-{seed}"))
+        text = from_text(policy, opened, tale, window, temperature=0.8, seed=(seed, "tale"), **how)
+        atomic.write_json(kept, {"panel": [list(desk.passages(d)) for d in desks], "text": text})
+    return dict(json.loads(kept.read_text(encoding="utf-8")))
 
 
 def interval(values: list[float]) -> dict[str, Any]:
-    """A mean over seeds with Student's 95 % interval."""
-    e = mean_interval(np.asarray(values))
+    """A mean with Student's 95 % interval."""
+    return as_json(mean_interval(np.asarray(values)))
+
+
+def as_json(e: Estimate) -> dict[str, Any]:
+    """An estimate as it is written to files."""
     return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
 
 
@@ -312,6 +376,7 @@ def main() -> None:
         longer,
         reading,
         stories,
+        fresh,
         told_right,
         rounds,
     ]

@@ -15,6 +15,7 @@ from heedful import settings
 from heedful.data import atomic, files, formats, verdicts
 from heedful.data.rows import prompt_row
 from heedful.engine import judges, record, terminal
+from heedful.engine.judging import Judging
 from heedful.engine.pairs import split
 from heedful.engine.stage import StageConfig
 from heedful.errors import UserError
@@ -29,7 +30,9 @@ class LoopConfig(BaseModel):
     Without `model` a base model is pretrained on the built-in world. `data` are dialogues for fine-tuning
     (default: the chosen answers of `preferences`), `prompts` what the policy is asked, `test_prompts` what it is
     measured on (default: a tenth of the prompts), `preferences` what people have judged already, `judge` who
-    judges new answers: `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL`, or `self`, the policy itself.
+    judges new answers: `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL`, or `self`, the policy itself. The
+    last two are measured on the choices in `feedback.people` first. `lang` is the language of the built-in world, and
+    of the principles by which a model is asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -154,6 +157,7 @@ def _collect(config: LoopConfig, inputs: Inputs, folder: Path, number: int, poli
             "prompts": inputs.prompts,
             "store": store,
             "judge": inputs.judge,
+            "lang": config.lang,
             "round": number,
             "reward_models": _earlier_reward_models(config, number),
         }
@@ -242,7 +246,9 @@ def _check(config: LoopConfig) -> None:
     hub.load_tokenizer(config.model)
     hub.read_config(config.model)
     if config.judge:
-        judges.find(config.judge, policy=config.model)
+        told = {"lang": config.lang, **config.feedback}
+        how = Judging(**{name: told[name] for name in Judging.model_fields if name in told})
+        judges.check(config.judge, policy=config.model, how=how)
     for name, path in given.items():
         read[name](path)
 

@@ -26,6 +26,7 @@ def test_every_figure_of_the_panels_page_is_made_in_one_go(tmp_path: Path) -> No
         "reading",
         "stories",
         "stories_held",
+        "stories_fresh",
         "told_right",
         "rounds",
     }

@@ -20,6 +20,7 @@ from heedful.engine import judges
 from heedful.engine.ai_judge import AiJudge
 from heedful.engine.chooser import ModelChooser, Question, ServerChooser
 from heedful.engine.endpoint import Endpoint
+from heedful.engine.judging import Judging
 from heedful.engine.policy import Policy
 from heedful.errors import UserError
 from heedful.nn import hub
@@ -271,7 +272,9 @@ def test_answers_are_criticised_and_revised(folder: Path) -> None:
 def test_judges_are_found_by_name(folder: Path) -> None:
     prompts = [Prompt("p", ASKED), Prompt("p", ASKED)]
     for name in (f"reward:{folder / 'reward'}", f"ai:{folder / 'policy'}", "self"):
-        judged = judges.find(name, policy=str(folder / "policy"), words=folder / "mine.yaml")
+        judged = judges.find(
+            name, policy=str(folder / "policy"), how=Judging(principles=folder / "mine.yaml")
+        )
         assert len({g["total"] for g in judged(prompts, ["a b", "i c"])}) == 2
         assert judges.outside(name) is None
     assert judges.outside("world") == "world"

@@ -8,7 +8,8 @@ import pytest
 from engine.panel_kit import author, policy
 from heedful.engine.panel_author import Author
 from heedful.engine.panel_prose import cut, held, without
-from heedful.panels import requests, text
+from heedful.engine.panel_story import held_update
+from heedful.panels import desk, requests, text
 from heedful.panels.consistency import marks
 from heedful.panels.desk import Ask
 
@@ -74,3 +75,14 @@ def test_of_a_passage_that_is_wrong_throughout_one_sentence_stays() -> None:
 def test_a_models_passages_are_held_to_the_end(drafts: int) -> None:
     who = Author(policy(), len, None, explained=False, constrained="")
     assert len(held(who, [ASK, ASK], [PANEL, PANEL], drafts=drafts, **HOW)) == 2
+
+
+def test_an_update_is_held_to_its_passage() -> None:
+    on = desk.choose(desk.begin("-", PANEL.without("plan")), ["Mina goes to the barn"])
+    told = "Mina went to the barn."
+    assert held_update(on, told, "person Mina: in the attic\nstyle rich") == (
+        "person Mina: in the attic\nstyle rich\nperson Mina: in the barn"
+    )
+    assert held_update(on, told, "person Mina: in the barn") == "person Mina: in the barn"
+    after = desk.written(on, told, held_update(on, told, "person Mina: in the attic")).panel
+    assert text.render(after.without("plan")) == "person Mina: in the barn\nthing the kite: in the barn"

@@ -10,12 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from engine import critic_server
 from heedful import loop, settings
 from heedful.data import formats
 from heedful.data.store.store import Store
 from heedful.engine.stage import fingerprint
+from heedful.errors import UserError
 from heedful.nn import hub
-from heedful.stages import evaluate
+from heedful.stages import evaluate, rl
 from heedful.types import Message
 from loop import tiny_loop
 
@@ -272,3 +274,78 @@ def test_a_loop_on_files_takes_a_judge_function(
     run(values)
     for preference in formats.read_preferences(output / "round-1" / "feedback" / "preferences.jsonl"):
         assert len(preference.chosen) > len(preference.rejected)
+
+
+def test_rl_is_paid_and_measured_by_a_table_of_honesty(folder: Path, tmp_path: Path) -> None:
+    asked = [r for r in rows(folder / "world" / "prompts.jsonl") if r["task"] in ("question", "unanswerable")]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    given = {"prompts": questions, "max_completion_length": 12}
+    model = str(folder / "sft" / "model")
+    small = {"iterations": 2, "prompts_per_step": 4, "num_generations": 2, "missing_eos_penalty": 0.0}
+    rl.main(
+        rl.RlConfig(
+            output=tmp_path / "rl", model=model, reward="honesty:graded", algorithm="rloo", **given, **small
+        )
+    )
+    for row in rows(tmp_path / "rl" / "metrics.jsonl"):
+        assert -4 <= row["reward"] <= 1
+        assert row["reward"] * 8 * 4 == pytest.approx(round(row["reward"] * 8 * 4))  # worths are quarters
+    result = evaluate.main(
+        evaluate.EvaluateConfig(
+            output=tmp_path / "evaluate", models={"rl": model}, judge="honesty:graded", **given
+        )
+    )
+    assert 0 <= result["figures"]["rl"]["sampled"]["judge/answered"]["value"] <= 1
+
+
+@pytest.mark.parametrize("judge", ["server", "self", "reward"])
+def test_without_rl_it_is_rounds_of_preference_optimisation_on_what_a_model_judges(
+    judge: str, own_files: dict[str, Any], tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest policy answers, the model chooses, the policy learns from the choices of all rounds."""
+    monkeypatch.setattr(evaluate, "promoted", lambda figures, baseline: "prefer")
+    people = tmp_path / "people.jsonl"
+    people.write_text('{"prompt": "Who?", "chosen": "Ada.", "rejected": "Nobody knows that."}\n')
+    words = tmp_path / "words.yaml"
+    words.write_text(
+        "choices: [a, b]\ncompare: '{conversation} {first}; {second}'\nprinciples: [{compare: c}]\n"
+    )
+    small = {"max_prompts": 8, "answers_per_prompt": 2, "max_completion_length": 8}
+    with critic_server.serving() as (url, seen):
+        name, how = {
+            "server": (f"ai:{url}#critic", {"people": str(people)}),
+            "self": ("self", {"principles": str(words), "anyway": True}),
+            "reward": (f"reward:{folder / 'round-1' / 'reward' / 'model'}", {}),
+        }[judge]
+        given = {
+            "judge": name,
+            "feedback": {**own_files["feedback"], **small, **how},
+            "skip": ["rl"],
+            "rounds": 2,
+            "lang": "zh",
+            "data": folder / "world" / "demonstrations.jsonl",
+        }
+        output = run({**own_files, **given})
+    first, second = output / "round-1", output / "round-2"
+    assert not (first / "rl").exists()
+    assert stage(second / "feedback")["identity"]["inputs"]["model"] == fingerprint(
+        first / "prefer" / "model"
+    )
+    chosen = [formats.read_preferences(r / "feedback" / "preferences.jsonl") for r in (first, second)]
+    learnt = formats.read_preferences(second / "preferences.jsonl")
+    assert [p.chosen for p in learnt] == [p.chosen for part in chosen for p in part]
+    assert stage(second / "prefer")["result"]["pairs"] <= len(learnt)
+    if judge == "server":
+        assert all(len(p.chosen) < len(p.rejected) for p in learnt)
+        assert stage(second / "feedback")["result"]["agreement"]["value"] == 1.0
+        assert all("甲" in body["messages"][0]["content"] for _, _, body in seen)
+
+
+def test_a_loop_whose_judge_nobody_compared_with_people_stops_before_anything_is_computed(
+    own_files: dict[str, Any], folder: Path
+) -> None:
+    values = {**own_files, "judge": "self", "data": folder / "world" / "demonstrations.jsonl"}
+    with pytest.raises(UserError, match="nobody knows yet how far this judge agrees with people"):
+        run(values)
+    assert not Path(values["output"]).exists()

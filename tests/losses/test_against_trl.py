@@ -3,6 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,31 @@ def both(lengths: tuple[list[int], list[int]]) -> tuple[Tensor, Tensor, Tensor]:
     return logp, torch.cat([one, two]), torch.cat([ref_chosen, ref_rejected])
 
 
+def by_trl_logits(kind: Any, logits: Tensor, ids: Tensor, **values: Any) -> Tensor:
+    """The whole loss of CPOTrainer or ORPOTrainer on logits [2B, 1 + T, V], the chosen ones first.
+
+    Answers of T tokens stand behind a prompt of one, which nothing predicts.
+    """
+    labels = ids.masked_fill(torch.arange(ids.shape[1]) == 0, -100)
+    batch = {
+        f"{side}_{name}": part
+        for name, whole in (("input_ids", ids), ("attention_mask", torch.ones_like(ids)), ("labels", labels))
+        for side, part in zip(("chosen", "rejected"), whole.chunk(2), strict=True)
+    }
+    own = trainer(
+        **{"is_encoder_decoder": False, "pad_token_id": 0, "padding_value": 0, **values},
+        concatenated_inputs=kind.concatenated_inputs,
+        get_batch_logps=kind.get_batch_logps,
+    )
+    for name in ("concatenated_forward", "cpo_loss", "odds_ratio_loss"):
+        if hasattr(kind, name):
+            setattr(own, name, partial(getattr(kind, name), own))
+    found: Tensor = kind.get_batch_loss_metrics(own, lambda *_, **__: SimpleNamespace(logits=logits), batch)[
+        0
+    ]
+    return found
+
+
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -157,12 +183,64 @@ def test_cpo_and_simpo(smoothing: float) -> None:
     agree(preference.simpo(*sums, *n, beta=2.5, gamma=1.1).mean(), theirs, logp, mask)
 
 
-def test_orpo() -> None:
+def test_orpos_odds_ratio() -> None:
     logp, mask, _ = both(LENGTHS)
     sums, n = logp.float().sum(1).chunk(2), mask.sum(1).float().chunk(2)
     ratio = orpo_trainer.ORPOTrainer.odds_ratio_loss(trainer(beta=0.3), sums[0] / n[0], sums[1] / n[1])[0]
     nll = -(sums[0] / n[0]).mean()
     agree(preference.orpo(*sums, *n, beta=0.3).mean(), nll - ratio.mean(), logp, mask)
+
+
+def test_slics_ranking_part_is_cpos_hinge() -> None:
+    logp, mask, _ = both(LENGTHS)
+    sums = logp.sum(1).chunk(2)
+    own = trainer(alpha=0.0, beta=1.0, loss_type="hinge")
+    theirs = cpo_trainer.CPOTrainer.cpo_loss(own, *sums)[0].mean()
+    agree(preference.slic(*sums, delta=1.0, alpha=0.0).mean(), theirs, logp, mask)
+
+
+def test_soft_labels_that_are_all_the_same_are_label_smoothing() -> None:
+    logp, mask, _ = both(LENGTHS)
+    sums = logp.sum(1).chunk(2)
+    zero = torch.zeros_like(sums[0])
+    own = trainer(alpha=0.0, beta=0.4, loss_type="sigmoid", label_smoothing=0.2)
+    theirs = cpo_trainer.CPOTrainer.cpo_loss(own, *sums)[0].mean()
+    agree(preference.soft_dpo(*sums, zero, zero, zero + 0.8, beta=0.4).mean(), theirs, logp, mask)
+
+
+CPO: dict[str, Any] = {"alpha": 0.0, "cpo_alpha": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "loss"),
+    [
+        (
+            "cpo",
+            {**CPO, "loss_type": "sigmoid", "beta": 0.4},
+            lambda s, n: preference.cpo(*s, n, beta=0.4, alpha=0.7),
+        ),
+        # The NLL of ours is of a whole answer, so for answers of five tokens alpha is a fifth of theirs.
+        (
+            "slic",
+            {**CPO, "loss_type": "hinge", "beta": 1.0},
+            lambda s, n: preference.slic(*s, delta=1.0, alpha=0.14),
+        ),
+        ("orpo", {"beta": 0.3}, lambda s, n: preference.orpo(*s, n, n, beta=0.3)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_losses_with_the_likelihood_of_the_chosen_answer_at_equal_lengths(
+    kind: str, settings: dict[str, Any], loss: Callable[[Tokens, Tensor], Tensor]
+) -> None:
+    """From logits on, since TRL takes the NLL from them: over all tokens of the batch, ours over each answer's."""
+    generator = torch.Generator().manual_seed(7)
+    logits = torch.randn(8, 6, 11, generator=generator, dtype=torch.float64).requires_grad_()
+    ids = torch.randint(1, 11, (8, 6), generator=generator)
+    own = orpo_trainer.ORPOTrainer if kind == "orpo" else cpo_trainer.CPOTrainer
+    theirs = by_trl_logits(own, logits, ids, **settings)
+    logp = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    ours = loss(logp.sum(1).chunk(2), torch.full((4,), 5.0, dtype=torch.float64)).mean()
+    agree(ours, theirs, logits, torch.ones_like(logits, dtype=torch.bool))
 
 
 def test_kto() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from heedful.panels import changes
-from heedful.panels.consistency import contradictions, marks, misread
+from heedful.panels.consistency import contradictions, marks, misread, put_right
 from heedful.panels.panel import Entry, Panel
 from heedful.world import saga
 
@@ -23,6 +23,9 @@ PANEL = Panel(
         ("Tom laughed.", ["Tom is dead"]),
         ("Tom was dead.", []),
         ("Tom laughed at her from the gate.", ["Tom is dead"]),
+        ("That night Tom died.", ["Tom is dead"]),
+        ("Tom had died in the mill.", []),
+        ("That night Mina died. Then Mina died.", ["Mina is dead"]),
         ("Tom came from the orchard.", []),
         ("Mina thought of Tom.", []),
         ("The kite lay in the mill.", ["the kite is in the barn"]),
@@ -74,6 +77,18 @@ def test_misread(passage: str, patch: str, who: list[str]) -> None:
     after, bad = changes.apply(PANEL, patch)
     assert not bad
     assert misread(PANEL, passage, after) == who
+    mended = after
+    for field, entry in put_right(PANEL, passage, after):
+        mended = mended.with_field(
+            field, [entry if e.name == entry.name else e for e in mended.entries(field)]
+        )
+    assert misread(PANEL, passage, mended) == []
+    assert (mended == after) == (not who)
+
+
+def test_in_chinese_too_the_dead_do_not_die_again() -> None:
+    panel = Panel(people=(Entry("小明", "已死"),), lang="zh")
+    assert [m.why for m in marks(panel, "那天夜里小明死了。小明已经死了。")] == ["小明 is dead"]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -94,6 +94,15 @@ def test_a_policy_that_has_stopped_choosing() -> None:
     assert [rule for rule, _ in entropies(1.0, 0.19)] == ["collapse"]
 
 
+def test_chosen_answers_that_became_less_likely() -> None:
+    def fired_at(drift: float) -> list[tuple[str, str]]:
+        stages = {"prefer": StageRun("prefer", None, {}, {"chosen_drift": drift}, ())}  # type: ignore[arg-type]
+        return [(c.rule, c.values["fall"]) for c in cautions.find(figures.of_stages(stages), None)]
+
+    assert fired_at(-1.0) == fired_at(2.0) == []
+    assert [rule for rule, _ in fired_at(-1.1)] == ["unlikely"]
+
+
 def test_without_a_judge_held_out_judgements_speak() -> None:
     def fired_by(agreement: float, proxy: float = 0.8, judge: str | None = None) -> list[str]:
         result = fake_run.evaluation(judge=judge)

@@ -95,10 +95,13 @@ def test_a_policy_sides_with_the_judgements_whose_chosen_answer_it_has_made_like
     )
     figures_of = evaluate.main(config)["figures"]
 
-    def logp(folder: str, messages: Any, text: str) -> float:
-        model, prompt = hub.load_model(tmp_path / folder), chat.render_prompt(tokenizer, messages)
+    models = {name: hub.load_model(tmp_path / name) for name in ("other", "policy")}
+
+    def logp(name: str, messages: Any, text: str) -> float:
+        prompt = chat.render_prompt(tokenizer, messages)
         ids = torch.tensor([[*prompt, *chat.answer_ids(tokenizer, text)]])
-        table = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])
+        with torch.no_grad():
+            table = models[name](ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])
         return float(table[len(prompt) - 1 :].sum())
 
     told = read_preferences(judgements)

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from heedful.engine import reference
+from engine.toy_rl import LETTERS, tokenizer
+from heedful.data import chat
+from heedful.data.formats import read_preferences
+from heedful.engine import pairs, reference
+from heedful.engine.batch import Tree, answer_node, prompt_node
+from heedful.engine.score import sequence_columns
 from heedful.losses import find
+from heedful.nn import hub
 from heedful.stages import prefer
 from stages import saved
 
@@ -73,6 +79,32 @@ def test_every_loss_learns_who_was_preferred(start: Path, loss: str) -> None:
     assert loss in prefer.line(found)
 
 
+def test_labelled_steps_are_compared_where_answers_part(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step-DPO: the beginning that a right and a wrong answer share is the prompt, their next steps are the pair."""
+    rows = [
+        {"prompt": f"{a} {b}", "steps": ["d", step], "labels": [True, right]}
+        for a in LETTERS
+        for b in "ab"
+        for step, right in (("a", True), ("i", False))
+    ]
+    trained: list[Tree] = []
+    train = prefer.train
+
+    def watched(stage: Any, model: Any, trees: list[Tree], *args: Any, **kwargs: Any) -> Any:
+        trained.extend(trees)
+        return train(stage, model, trees, *args, **kwargs)
+
+    monkeypatch.setattr(prefer, "train", watched)
+    data = saved.lines(start / "steps.jsonl", rows)
+    found = result(start, "steps", data=data, step_separator=" h", heldout_ratio=0.3)
+    assert found["heldout_accuracy"] == 1
+    assert found["pairs"] == found["prompts"] == len(trained) > 10
+    words = tokenizer()
+    for tree in trained:
+        assert words.decode(tree.prompt.ids).endswith("d h")
+        assert [words.decode(node.ids) for node in tree.branches] == ["a h", "i h"]
+
+
 def test_contrast_lowers_answers_of_other_prompts(start: Path) -> None:
     found = result(start, "contrast", loss="contrast", borrowed=3, heldout_ratio=0.4)
     assert found["heldout_accuracy"] > 0.5  # it was 0: no answer had gained anything
@@ -114,6 +146,29 @@ def test_the_base_below_an_adapter_is_the_reference(start: Path) -> None:
     assert losses[0] == pytest.approx(losses[2], abs=1e-4)
     assert losses[3] == pytest.approx(math.log(2), abs=1e-3)
     assert abs(losses[0] - losses[3]) > 0.01
+
+
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_the_drift_is_that_of_held_out_answers_since_the_start(start: Path, loss: str) -> None:
+    found = result(start, loss, loss=loss, heldout_ratio=0.3)
+    _, unseen = pairs.split(read_preferences(start / "preferences.jsonl"), 0.3, 0)
+    totals = []
+    for source in (start / "policy", start / loss / "model"):
+        model, words = hub.load_model(source), tokenizer()
+        chat.ensure_chat_template(words)
+        trees = [
+            Tree(
+                prompt_node(chat.render_prompt(words, p.messages)),
+                tuple(answer_node(chat.answer_ids(words, text)) for text in (p.chosen, p.rejected)),
+            )
+            for p in unseen
+        ]
+        logp = sequence_columns(model, trees, "logp")
+        totals.append([[float(row[i].sum()) for row in logp] for i in (0, 1)])
+    for i, name in enumerate(("chosen_drift", "rejected_drift")):
+        moved = [after - before for before, after in zip(totals[0][i], totals[1][i], strict=True)]
+        assert found[name] == pytest.approx(sum(moved) / len(moved), abs=1e-3)
+    assert f"chosen log-prob {found['chosen_drift']:+.1f} nats" in prefer.line(found)
 
 
 def test_it_says_when_the_chosen_answers_become_less_likely() -> None:

@@ -11,7 +11,7 @@ from heedful.tasks.judge import find_judge
 
 def test_the_table_of_the_literature_never_makes_a_hedge_the_only_best_choice() -> None:
     table = honesty.TABLES["schulman"]
-    assert table.answer_above == pytest.approx(0.8)
+    assert (table.silent_below, table.plain_above) == pytest.approx((0.8, 0.8))
     assert table.hedge_between is None
     for p in np.linspace(0, 1, 1001):
         worth = table.worth(float(p))
@@ -25,6 +25,15 @@ def test_our_table_makes_hedging_best_between_four_sevenths_and_twelve_thirteent
     assert table.hedge_between == pytest.approx((4 / 7, 12 / 13))
     found = [table.best(p) for p in (0.5, 4 / 7 - 0.01, 4 / 7 + 0.01, 12 / 13 - 0.01, 12 / 13 + 0.01, 1.0)]
     assert found == ["silent", "silent", "hedged", "hedged", "plain", "plain"]
+
+
+@pytest.mark.parametrize("name", ["schulman", "graded", "1,0.5,0,-0.5,-1", "2,1.5,1,0,-3"])
+def test_the_thresholds_are_where_the_best_way_changes(name: str) -> None:
+    table = honesty.table(name)
+    for p in np.linspace(0.0005, 0.9995, 1000):
+        way = table.best(float(p))
+        assert (way == "silent") == (p < table.silent_below)
+        assert (way == "plain") == (p > table.plain_above)
 
 
 def test_a_table_of_ones_own() -> None:

@@ -63,12 +63,17 @@ def render(
     return Rendered(tuple(ids), tuple(mask))
 
 
-def render_prompt(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[int, ...]:
-    """The tokens of a dialogue that ends with the user's turn, up to where the answer begins."""
+def render_prompt(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], template: str | None = None
+) -> tuple[int, ...]:
+    """The tokens of a dialogue that ends with the user's turn, up to where the answer begins.
+
+    `template` stands in for the tokenizer's own chat template.
+    """
     if not messages or messages[-1].role != "user":
         raise UserError("A prompt must end with a user message.")
     _check_turns(messages)
-    *parts, _ = _stretches(tokenizer, [*messages, Message("assistant", "")])
+    *parts, _ = _stretches(tokenizer, [*messages, Message("assistant", "")], template)
     return tuple(token for part, _ in parts for token in part)
 
 
@@ -107,10 +112,12 @@ def pieces(tokenizer: ChatTokenizer, rendered: Rendered) -> list[tuple[str, bool
     return found
 
 
-def _stretches(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> Iterator[tuple[Sequence[int], bool]]:
+def _stretches(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], template: str | None = None
+) -> Iterator[tuple[Sequence[int], bool]]:
     """Context, answer, context, answer ...: their tokens, and whether they are trained on."""
     _eos(tokenizer)
-    around = frame(tokenizer, tuple(message.role for message in messages))
+    around = frame(tokenizer, tuple(message.role for message in messages), template)
     begin: Sequence[int] = around.begin
     context: list[str] = []  # template text and contents in turn
     for before, message in zip(around.before, messages, strict=True):

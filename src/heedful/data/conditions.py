@@ -75,14 +75,14 @@ def known_to(tokenizer: ChatTokenizer) -> tuple[str, ...]:
     return tuple(json.loads(head[1])) if head else ()
 
 
-def ask(tokenizer: ChatTokenizer, wanted: str | int) -> None:
-    """Make the chat template ask for a condition: one of those it knows, or its number from 1, the worst, on."""
+def asking(tokenizer: ChatTokenizer, wanted: str | int) -> str:
+    """The chat template as it asks for a condition: one of those it knows, or its number from 1, the worst, on."""
     known = known_to(tokenizer)
     if not known:
         raise UserError(
             "this model was not trained on conditions: train one with `heedful sft ... condition=...`"
         )
-    if isinstance(wanted, int) or str(wanted).isdigit():
+    if isinstance(wanted, int) or (wanted.isdecimal() and len(wanted) < 10):
         number = int(wanted)
         if not 1 <= number <= len(known):
             raise UserError(
@@ -91,13 +91,18 @@ def ask(tokenizer: ChatTokenizer, wanted: str | int) -> None:
         chosen = known[number - 1]
     else:
         named = {marker.strip(): marker for marker in known}
-        if str(wanted).strip() not in named:
+        if wanted.strip() not in named:
             raise UserError(
-                f"this model knows no condition '{wanted}'.{nearest(str(wanted), named)} Known: {', '.join(named)}."
+                f"this model knows no condition '{wanted}'.{nearest(wanted, named)} Known: {', '.join(named)}."
             )
-        chosen = named[str(wanted).strip()]
+        chosen = named[wanted.strip()]
     bare = _ASKED.sub("", str(tokenizer.chat_template))
-    tokenizer.chat_template = f"{{%- set condition = {json.dumps(chosen, ensure_ascii=False)} -%}}{bare}"
+    return f"{{%- set condition = {json.dumps(chosen, ensure_ascii=False)} -%}}{bare}"
+
+
+def ask(tokenizer: ChatTokenizer, wanted: str | int) -> None:
+    """Make the chat template ask for a condition, as `asking` says."""
+    tokenizer.chat_template = asking(tokenizer, wanted)
 
 
 def unasked(tokenizer: ChatTokenizer) -> None:

@@ -74,28 +74,30 @@ def ensure_chat_template(tokenizer: ChatTokenizer) -> None:
     tokenizer.chat_template = ("{{ bos_token }}" if has_bos else "") + turns
 
 
-def frame(tokenizer: ChatTokenizer, roles: tuple[Role, ...]) -> Frame:
-    """The frame of messages with these roles, the last of which is the assistant's."""
+def frame(tokenizer: ChatTokenizer, roles: tuple[Role, ...], template: str | None = None) -> Frame:
+    """The frame of messages with these roles, the last of which is the assistant's, in `template` or its own."""
     if not tokenizer.chat_template:
         raise UserError("The tokenizer has no chat template; set chat_template in its tokenizer_config.json.")
-    return _frame(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token), roles)
+    return _frame(tokenizer, template, str(tokenizer.chat_template), str(tokenizer.eos_token), roles)
 
 
 @lru_cache(maxsize=1024)
-def _frame(tokenizer: ChatTokenizer, template: str, eos: str, roles: tuple[Role, ...]) -> Frame:
-    """`template` and `eos` are the tokenizer's own; they are named to be part of the cache's key."""
+def _frame(
+    tokenizer: ChatTokenizer, template: str | None, own: str, eos: str, roles: tuple[Role, ...]
+) -> Frame:
+    """`own` template and `eos` are the tokenizer's; they are named to be part of the cache's key."""
     marks = [f"\ue000{n}\ue001" for n in range(len(roles))]
     messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-    text = _render(tokenizer, messages, opening=False)
+    text = _render(tokenizer, template, messages, opening=False)
     gaps, start = _gaps(text, marks, roles, eos)
     shorter: tuple[str, ...] = ()
     # From the shortest on, so that each dialogue finds the ones before it in the cache.
     for n in [n for n, role in enumerate(roles[:-1], 1) if role == "assistant"]:
-        earlier = _frame(tokenizer, template, eos, roles[:n])
+        earlier = _frame(tokenizer, template, own, eos, roles[:n])
         if earlier.gaps != gaps[:n]:
             raise _inconsistent(f"it writes the first {n} messages in another way when more follow")
         shorter = earlier.before
-    opening = _render(tokenizer, messages[:-1], opening=True)
+    opening = _render(tokenizer, template, messages[:-1], opening=True)
     if not text[:start].startswith(opening):
         raise _inconsistent(f"its generation prompt is not what it writes before answer {len(roles)}")
     # What a template writes between its generation prompt and the answer (an empty <think> block, a line
@@ -137,9 +139,13 @@ def _begin(tokenizer: ChatTokenizer, text: str) -> tuple[int, ...]:
     return (tokenizer.bos_token_id,) if own[:1] == [tokenizer.bos_token_id] else ()
 
 
-def _render(tokenizer: ChatTokenizer, messages: list[dict[str, str]], *, opening: bool) -> str:
+def _render(
+    tokenizer: ChatTokenizer, template: str | None, messages: list[dict[str, str]], *, opening: bool
+) -> str:
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=opening
+        )
     except Exception as error:  # a template is a program of its own and may raise anything
         roles = ", ".join(message["role"] for message in messages)
         reason = " ".join(str(error).split()).rstrip(".")

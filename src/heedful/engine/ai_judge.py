@@ -1,18 +1,12 @@
 """A model that judges answers: it reads the likelihood of its choices, in both orders and by every principle."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.engine.chooser import Chooser, ModelChooser, ServerChooser
-from heedful.engine.endpoint import Endpoint, is_address
-from heedful.engine.policy import Policy
-from heedful.errors import UserError
-from heedful.tasks import principles
+from heedful.engine.chooser import Chooser
 from heedful.tasks.principles import Principles
 from heedful.types import Message, Prompt
 
@@ -68,29 +62,3 @@ class AiJudge:
             won[i].append(p)
             won[j].append(1 - p)
         return [{"total": sum(w) / len(w) if w else 0.5} for w in won.values()]
-
-
-def load(
-    source: str,
-    served: str | None = None,
-    words: Path | None = None,
-    lang: str = "en",
-    *,
-    reasoning: int = 0,
-    clamp: float = 0.0,
-) -> AiJudge:
-    """The judge in a folder, or the model `served` behind a server's address; a key comes from HEEDFUL_API_KEY."""
-    read = principles.read(words, lang)
-    if reasoning and not read.reason:
-        raise UserError(
-            "these principles do not say how to reason before choosing: add reason and conclude, see docs/judge.md"
-        )
-    return AiJudge(_chooser(source, served), read, reasoning, clamp)
-
-
-def _chooser(source: str, served: str | None) -> Chooser:
-    if not is_address(source):
-        return ModelChooser(Policy.load(source))
-    if served is None:
-        raise UserError("a judge behind a server needs the name of its model: add served=NAME")
-    return ServerChooser(Endpoint(source, os.environ.get("HEEDFUL_API_KEY")), served)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,9 +195,9 @@ def learnt(model: Any, tokenizer: Any, found: Told, before: Values) -> dict[str,
     }
 
 
-def with_plain_reference(model: Any, tokenizer: Any, found: Told) -> Told:
-    """Give each answer the log-probs that `model` has now without being told its quality."""
-    referred = with_reference(model, behind(tokenizer, found, None))
+def with_plain_reference(model: Any, tokenizer: Any, found: Told, *, cache: Path | None = None) -> Told:
+    """Give each answer the log-probs that `model` has now without being told its quality, or had, in a `cache`."""
+    referred = with_reference(model, behind(tokenizer, found, None), cache=cache)
     trees = [replace(t, branches=r.branches) for t, r in zip(found.trees, referred, strict=True)]
     return replace(found, trees=trees)
 
@@ -223,14 +224,9 @@ def _with_state(node: Node, state: torch.Tensor) -> Node:
 
 def prompt_of(tokenizer: Any, messages: Sequence[Message], marker: str | None) -> tuple[int, ...]:
     """The tokens of a prompt as the template asks for `marker`, or for nothing."""
-    template = tokenizer.chat_template
     if marker is None:
-        tokenizer.chat_template = conditions.plain(template)
-    else:
-        conditions.ask(tokenizer, marker)
-    found = chat.render_prompt(tokenizer, messages)
-    tokenizer.chat_template = template
-    return found
+        return chat.render_prompt(tokenizer, messages, conditions.plain(tokenizer.chat_template))
+    return chat.render_prompt(tokenizer, messages, conditions.asking(tokenizer, marker))
 
 
 def add_tokens(model: Any, tokenizer: Any, markers: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Judgements in the form that a loss asks for: pairs, all answers of a prompt side by side, or answers one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from heedful.engine import pairs, unpaired
 from heedful.engine.batch import Tree
 from heedful.engine.score import use_packed_attention
 from heedful.engine.step_pairs import compared_steps
+from heedful.engine.train import means
 from heedful.losses import bind, preference, watched
 from heedful.losses.bind import Loss
 from heedful.losses.unpaired import agrees
@@ -92,14 +93,32 @@ def watch(loss: Loss, beta: float) -> dict[str, Loss]:
     }
 
 
-def measures(loss: Loss) -> Mapping[str, Loss]:
+def measured(model: Any, loss: Loss, unseen: Material) -> dict[str, float]:
     """What is measured on held-out judgements after training, in nats of an answer's log-prob where it is no share."""
+    heldout = unseen.prepared(model, unseen.trees, range(len(unseen.trees)))
     found: dict[str, Loss] = {"heldout_loss": loss}
     if single_answers(loss):
-        return found | {"heldout_accuracy": agrees, "log_ratio": watched.log_ratio}
-    return found | {
-        "heldout_accuracy": preference.accuracy,
-        "heldout_likelier": watched.likelier,
-        "chosen_drift": watched.chosen_reward,
-        "rejected_drift": watched.rejected_reward,
-    }
+        figures = means(model, heldout, {**found, "heldout_accuracy": agrees, "log_ratio": watched.log_ratio})
+        parts = {"chosen_drift": _called(heldout, 1.0), "rejected_drift": _called(heldout, 0.0)}
+        drifts = {n: means(model, t, {n: watched.log_ratio}) for n, t in parts.items() if t}
+        return figures | {name: drift[name] for name, drift in drifts.items()}
+    return means(
+        model,
+        heldout,
+        {
+            **found,
+            "heldout_accuracy": preference.accuracy,
+            "heldout_likelier": watched.likelier,
+            "chosen_drift": watched.chosen_reward,
+            "rejected_drift": watched.rejected_reward,
+        },
+    )
+
+
+def _called(trees: Sequence[Tree], label: float) -> list[Tree]:
+    """The answers that are called good (1) or bad (0), without their labels."""
+    kept = [
+        (t, tuple(b for b, found in zip(t.branches, t.labels["label"], strict=True) if found == label))
+        for t in trees
+    ]
+    return [Tree(t.prompt, branches) for t, branches in kept if branches]

@@ -1,10 +1,12 @@
 """Who judges, by name: what `tasks.judge` knows, a reward model, or a model that is asked which answer is better."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from heedful import world
-from heedful.engine import ai_judge
+from heedful.engine import judging
+from heedful.engine.ai_judge import AiJudge
+from heedful.engine.judging import Judging
 from heedful.engine.rewards import load_reward, reward_inputs
 from heedful.engine.stage import Inputs
 from heedful.tasks import judge as tasks
@@ -16,18 +18,26 @@ from heedful.types import Prompt
 MODEL, AI, SELF = "reward:", "ai:", "self"
 
 
-def find(name: str, *, policy: str | None = None, words: Path | None = None) -> Judge:
+def find(name: str, *, policy: str | None = None, how: Judging | None = None) -> Judge:
     """`world`, `file.py:function`, `reward:MODEL`, `ai:MODEL`, or `self`: the `policy` judges its own answers.
 
-    `words` are the principles that an AI judge is asked by.
+    `how` a model is asked: without it, by our principles in English.
     """
+    how = how or Judging.model_validate({})
     if name == SELF and policy is not None:
-        return ai_judge.load(policy, words=words)
+        return judging.load(policy, how)
     if name.startswith(AI):
-        return ai_judge.load(name.removeprefix(AI), words=words)
+        return judging.load(name.removeprefix(AI), how)
     if name.startswith(MODEL):
         return scored(name.removeprefix(MODEL))
     return tasks.find_judge(name)
+
+
+def check(name: str, *, policy: str, how: Judging) -> None:
+    """Raise UserError if there is no such judge, or it is a model that nobody has compared with people."""
+    judge = find(name, policy=policy, how=how)
+    if isinstance(judge, AiJudge) and not judging.choices(how):
+        judging.refuse(how, {})
 
 
 def scored(source: str) -> Judge:
@@ -55,9 +65,14 @@ def outside(name: str | None) -> str | None:
 
 
 def people(
-    name: str, n: int, *, seed: int, policy: str, words: Path | None = None
-) -> list[world.Annotator] | list[FunctionAnnotator]:
-    """`n` simulated annotators of the built-in world, or the one judge that `name` says."""
+    name: str, n: int, *, seed: int, policy: str, how: Judging
+) -> tuple[Sequence[world.Annotator] | Sequence[FunctionAnnotator], dict[str, Any]]:
+    """`n` simulated annotators of the built-in world, or the one judge that `name` says.
+
+    With how far a model that is asked agrees with people; UserError where that is too little, or not known.
+    """
     if name == "world":
-        return crowd.people(name, n, seed=seed)
-    return [FunctionAnnotator(f"judge {name}", find(name, policy=policy, words=words))]
+        return crowd.people(name, n, seed=seed), {}
+    judge = find(name, policy=policy, how=how)
+    measured = judging.trusted(how, judge, seed=seed) if isinstance(judge, AiJudge) else {}
+    return [FunctionAnnotator(f"judge {name}", judge)], measured

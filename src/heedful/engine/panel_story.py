@@ -13,7 +13,7 @@ from heedful.engine.policy import Policy
 from heedful.engine.sampler import TokenPrompt
 from heedful.engine.sampling import Sampling
 from heedful.errors import UserError
-from heedful.panels import consistency, desk, requests
+from heedful.panels import consistency, desk, requests, text
 from heedful.panels.desk import Desk
 from heedful.panels.panel import Panel
 from heedful.types import Lang
@@ -87,8 +87,9 @@ def from_panels(
     """Yield the desks after each passage; of `plans` candidates each takes the one that `choose` says.
 
     With more than one of `drafts` passages are held to their panels (`panel_prose`), and an update that disagrees with
-    its passage is drawn again. With a `closed` cast plans name nobody but whom the panel has, and updates change only
-    what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its panel's own.
+    its passage is drawn again, then put right. With a `closed` cast plans name nobody but whom the panel has, and
+    updates change only what the passage names (`panels.grammar`). A desk without a plan that can be read keeps its
+    panel's own.
     """
     now = list(desks)
     how: dict[str, Any] = {"explained": author.explained, "fit": author.fit(panel_tokens)}
@@ -117,7 +118,7 @@ def from_panels(
             max_completion_length=max_completion_length,
             seed=(*seed, number, "write"),
         )
-        told = [text or "-" for text in told]
+        told = [passage or "-" for passage in told]
         asks = [desk.ask_update(d, t, closed=closed, **how) for d, t in zip(now, told, strict=True)]
         patches = author.kept(
             noted(asks),
@@ -127,6 +128,8 @@ def from_panels(
             max_completion_length=max_completion_length,
             seed=(*seed, number, "update"),
         )
+        if drafts > 1:
+            patches = [held_update(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
         now = [desk.written(d, t, p) for d, t, p in zip(now, told, patches, strict=True)]
         yield now
 
@@ -134,6 +137,13 @@ def from_panels(
 def readable(on: Desk, answers: Sequence[str]) -> list[tuple[str, ...]]:
     """The plans that can be read, or the panel's own."""
     return desk.plans(on, answers) or [on.panel.plan or ("-",)]
+
+
+def held_update(on: Desk, passage: str, patch: str) -> str:
+    """An update with a line more for everyone whom it leaves elsewhere than its passage."""
+    after, _ = requests.updated(on.panel, patch)
+    more = consistency.put_right(on.panel, passage, after)
+    return "\n".join([patch, *(text.entry_line(on.panel.lang, field, entry) for field, entry in more)])
 
 
 def unlike(desks: Sequence[Desk], passages: Sequence[str], number: int, patch: str) -> int:

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from heedful.data import atomic
 from heedful.engine.endpoint import Endpoint
 from heedful.engine.reward_server import PATIENCE
-from heedful.engine.sampler import Answered, Asked
+from heedful.engine.sampler import Answered, Asked, TokenPrompt, prompt_ids
 from heedful.engine.sampler_server import ServerSampler
 from heedful.engine.sampling import Sampling
 from heedful.engine.stage import fingerprint
@@ -21,7 +21,7 @@ class PublishedSampler:
     """A `Sampler` that writes the model to `folder`, waits until the server has it, and lets the server answer.
 
     The server is `heedful serve FOLDER watch=true`, on this machine or another that sees the folder. Answers are
-    those of the weights of now, so training stays on-policy.
+    those of the weights of now, so training stays on-policy; `engine.ahead` asks for them one iteration early.
     """
 
     def __init__(
@@ -37,20 +37,36 @@ class PublishedSampler:
         if not name:
             raise UserError(f"'{url}' does not say which model of the server answers: write {url}#NAME")
         endpoint = Endpoint(address, os.environ.get("HEEDFUL_API_KEY"), retries=PATIENCE)
-        return cls(ServerSampler(endpoint, name, tokenizer, tokens=True), model, tokenizer, folder)
+        server = ServerSampler(endpoint, name, tokenizer, tokens=True, connections=64)
+        return cls(server, model, tokenizer, folder)
 
     def answer(
         self, prompts: Sequence[Asked], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
     ) -> list[Answered]:
         """As `Sampler.answer`."""
-        self.publish()
-        return self.server.answer(prompts, how, seed=seed, n=n, slots=slots)
+        return self.begin(prompts, how, seed=seed, n=n, slots=slots)()
 
-    def publish(self) -> None:
-        """Write the weights of now and wait until the server answers with them."""
+    def begin(
+        self, prompts: Sequence[Asked], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
+    ) -> Callable[[], list[Answered]]:
+        """Write the weights of now; what is returned waits until the server has them and answers with them.
+
+        Prompts are rendered at once, since a tokenizer is for one thread at a time.
+        """
+        asked = [TokenPrompt(p.id, prompt_ids(self.tokenizer, p)) for p in prompts]
         with atomic.new_folder(self.folder) as folder:
             hub.save_model(folder, self.model, self.tokenizer)
-        wanted, limit = fingerprint(self.folder), time.monotonic() + self.timeout
+        wanted = fingerprint(self.folder)
+
+        def rest() -> list[Answered]:
+            self._wait(wanted)
+            return self.server.answer(asked, how, seed=seed, n=n, slots=slots)
+
+        return rest
+
+    def _wait(self, wanted: str) -> None:
+        """Wait until the server answers with what has this fingerprint."""
+        limit = time.monotonic() + self.timeout
         endpoint, name = self.server.endpoint, self.server.model
         while endpoint.get(f"models/{name}").get("fingerprint") != wanted:
             if time.monotonic() > limit:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from heedful.data.packing import shuffled
+from heedful.engine.ahead import Ahead
 from heedful.engine.asking import Change, in_other_words, open_to, taken
 from heedful.engine.batch import Packed, Tree, answer_node, microbatches, prompt_node
 from heedful.engine.estimate import Estimator, Whitening, estimated
@@ -106,7 +107,8 @@ class Rollouts:
     Without a `reference` there is neither a penalty nor a measured distance from it; a reference with an adapter counts
     without it, so it may be the policy itself. With a curriculum, `prompts` come
     easiest first. `place` is how many optimiser steps of a whole run lie before this one, and `ended` whether an
-    iteration has come to its end: between iterations there is nothing but these and `kl_coef` to remember.
+    iteration has come to its end: between iterations there is nothing but these and `kl_coef` to remember, and what
+    the policy's sampler was asked `ahead`, if it is one that can be. `last` is whether this is the last iteration.
     """
 
     model: Any
@@ -119,12 +121,20 @@ class Rollouts:
     metrics: dict[str, float] = field(default_factory=dict)
     place: int = 0
     ended: bool = False
+    last: bool = False
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """The sampler that draws an iteration's answers while the one before is learnt from, where it does."""
+        sampler = self.policy.sampler
+        return sampler if isinstance(sampler, Ahead) else None
 
     def batches(self, iterations: int, start: int = 0) -> Iterator[list[Packed]]:
         """Yield `epochs` x `minibatches` optimiser steps an iteration; each iteration samples anew."""
         s = self.settings
         per_iteration = s.epochs * s.minibatches
         for iteration in range(start, iterations):
+            self.last = iteration + 1 == iterations
             trees = self._collect(iteration)
             self.ended = False
             self.place = iteration * per_iteration
@@ -138,10 +148,18 @@ class Rollouts:
                     yield batch
                     self.place += 1
 
-    @property
-    def iterations_done(self) -> int:
-        """How many iterations are behind, once one has `ended`."""
-        return self.place // (self.settings.epochs * self.settings.minibatches) + 1
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps once an iteration has `ended`, as JSON."""
+        done = self.place // (self.settings.epochs * self.settings.minibatches) + 1
+        ahead = self.ahead.state() if self.ahead else {}
+        return {"kl_coef": self.kl_coef, "iterations": done, **ahead}
+
+    def load(self, state: Mapping[str, Any]) -> int:
+        """Put back what `state` returned; how many iterations are behind."""
+        self.kl_coef = float(state["kl_coef"])
+        if self.ahead:
+            self.ahead.load(state)
+        return int(state["iterations"])
 
     def chosen_prompts(self, block: int) -> list[Prompt]:
         """The prompts of the `block`-th draw, one an iteration: passes over all prompts, each in a fresh order."""
@@ -184,6 +202,7 @@ class Rollouts:
             **self.reward.metrics,
             "rewards/missing_eos/mean": -s.missing_eos_penalty * cut,
             "sampling/logp_gap": gap,
+            **({"sampling/policy_age": self.ahead.age} if self.ahead else {}),
             **figures,
             **found,
         }
@@ -224,10 +243,9 @@ class Rollouts:
     def _answered(self, iteration: int, attempt: int) -> list[Group]:
         s = self.settings
         prompts = self.chosen_prompts(iteration * s.dynamic_sampling + attempt)
-        asked = [in_other_words(p, s.augment, s.augment_ratio, s.seed, iteration) for p in prompts]
-        answered = self.policy.answer(
-            asked, s.sampling, seed=(s.seed, "rollout", iteration), n=s.num_generations, slots=s.slots
-        )
+        answered = self.policy.answer(**self._question(prompts, iteration))
+        if self.ahead and not self.last:
+            self.ahead.ask(**self._question(self.chosen_prompts(iteration + 1), iteration + 1))
         if s.step_rewards:
             return self._step_by_step(prompts, answered)
         rows = self.reward.scores(prompts, [a.texts for a in answered])
@@ -235,6 +253,17 @@ class Rollouts:
             Group(prompt, a, tuple(score - p for score, p in zip(row, self._penalties(a), strict=True)))
             for prompt, a, row in zip(prompts, answered, rows, strict=True)
         ]
+
+    def _question(self, prompts: Sequence[Prompt], iteration: int) -> dict[str, Any]:
+        """What a sampler is asked for these prompts' answers."""
+        s = self.settings
+        return {
+            "prompts": [in_other_words(p, s.augment, s.augment_ratio, s.seed, iteration) for p in prompts],
+            "how": s.sampling,
+            "seed": (s.seed, "rollout", iteration),
+            "n": s.num_generations,
+            "slots": s.slots,
+        }
 
     def _step_by_step(self, prompts: Sequence[Prompt], answered: Sequence[Answered]) -> list[Group]:
         """Each step's reward where it ends, and the penalty on the last token; an answer's score is their sum."""
@@ -258,13 +287,16 @@ class Rollouts:
         """The log-probs that answers were drawn with, and how far the first prompt's are from a fresh forward's.
 
         Where the two are not the same up to rounding (low precision, another kernel), all are computed anew: a
-        ratio that differs from 1 before the first step would be clipped and learnt from.
+        ratio that differs from 1 before the first step would be clipped and learnt from. Answers that are asked for
+        `ahead` keep theirs: the gap of older weights' answers is how far the policy has moved since.
         """
         drawn = self.settings.drawn
         found = [torch.from_numpy(a.logp if a.behavior_logp is None else a.behavior_logp) for a in flat]
         fresh = torch.cat(sequence_columns(self.policy.model, trees[:1], "logp", drawn=drawn)[0])
         gap = float((fresh - torch.cat(found[: len(trees[0].branches)])).abs().max())
-        if gap <= LOGP_TOLERANCE:
+        if self.ahead:
+            self.ahead.check(gap)
+        if self.ahead or gap <= LOGP_TOLERANCE:
             return found, gap
         rows = sequence_columns(self.policy.model, trees, "logp", drawn=drawn)
         return [values for row in rows for values in row], gap

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,8 @@ class ServerSampler:
         check_foreign(how, "a server")
         sent = [self._prompt(p) for p in prompts]
         jobs = [(s, k) for s, p in zip(sent, prompts, strict=True) for k in keys(p, how, seed, n)]
-        pool = ThreadPoolExecutor(min(slots, self.connections))
-        try:
-            replies = list(pool.map(lambda job: self._ask(job[0], job[1], how), jobs))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with ThreadPool(min(slots, self.connections)) as pool:  # of threads that end with the process
+            replies = list(pool.imap(lambda job: self._ask(job[0], job[1], how), jobs))
         for *_, usage in replies:
             self.usage.update(usage)
         drawn = [(sample, text) for sample, text, _ in replies]

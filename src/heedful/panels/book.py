@@ -34,9 +34,14 @@ def split(text: str, characters: int = 600) -> list[str]:
     return [passage for passage in found if passage]
 
 
+def word_list(text: str) -> list[str]:
+    """The words of a text; of Chinese, the characters."""
+    return _WORD.findall(text)
+
+
 def words(text: str) -> int:
     """How many words a text has; of Chinese, how many characters."""
-    return len(_WORD.findall(text))
+    return len(word_list(text))
 
 
 def markdown(story: desk.Desk) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from heedful.panels.panel import NAMED, Field, Panel
+from heedful.panels.panel import NAMED, Entry, Field, Panel
 from heedful.panels.text import WORDS
 from heedful.types import Lang
 
@@ -35,6 +35,10 @@ _IS_DEAD: dict[Lang, re.Pattern[str]] = {
     "en": re.compile(r"\b(?:was|is|were|are|lay|lies) dead\b", re.IGNORECASE),
     "zh": re.compile("已经死了|已死"),
 }
+_DIES: dict[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"(?<!had )(?<!has )\b(?:dies|died)\b", re.IGNORECASE),
+    "zh": re.compile("(?<!已)(?<!已经)(?:死了|死去|去世了)"),
+}
 _PAST: dict[Lang, re.Pattern[str]] = {  # what stays true of the dead
     "en": re.compile(r"\b(?:(?:comes?|came|hail(?:s|ed)) from|had been|used to|was born)\b", re.I),
     "zh": re.compile("来自|出自|曾|生于"),
@@ -47,6 +51,8 @@ _STATE: dict[Lang, re.Pattern[str]] = {
     "en": re.compile(r"^(?:in|at|with|inside) (?P<where>.+)$", re.IGNORECASE),
     "zh": re.compile("^在(?P<where>.+?)里?$"),
 }
+_AT: dict[Lang, str] = {"en": "in {}", "zh": "在{}里"}
+_GONE: dict[Lang, str] = {"en": "dead", "zh": "已死"}
 _MEETS: dict[Lang, str] = {
     "en": r"\b(?:meets?|met|(?:speaks?|spoke|talks?|talked) (?:to|with)) ",
     "zh": "(?:遇见了?|会见了?|见到了?)",
@@ -166,9 +172,10 @@ def places_of(panel: Panel) -> dict[str, str]:
 
 def _against(panel: Panel, sentence: str, gone: Collection[str], where: Mapping[str, str]) -> Iterator[str]:
     says = _SAYS[panel.lang]
+    alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
+    dies = _DIES[panel.lang].search(sentence)
     for name in gone:
-        alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
-        if alive and (_acts(name, sentence) or _met(panel.lang, name, sentence)):
+        if (_acts(name, sentence) and (alive or dies)) or (alive and _met(panel.lang, name, sentence)):
             yield says["dead"].format(name=name)
     for entry in panel.people if _IS_DEAD[panel.lang].search(sentence) else ():
         if entry.state and entry.name not in gone and _acts(entry.name, sentence):
@@ -227,12 +234,35 @@ def misread(before: Panel, passage: str, after: Panel) -> list[str]:
 
     Who does something that may have led anywhere is not judged, nor is anybody whom `before` does not know.
     """
+    left, now, lost = _left(before, passage), places_of(after), dead(after)
+    return [
+        name
+        for name, place in left.items()
+        if (name not in lost if place is None else now.get(name, "").lower() != place.lower())
+    ]
+
+
+def put_right(before: Panel, passage: str, after: Panel) -> list[tuple[Field, Entry]]:
+    """An entry for each of whom `misread` tells, with the state in which the passage leaves them."""
+    left, lang = _left(before, passage), before.lang
+    wrong = misread(before, passage, after)
+    states = {
+        name: _GONE[lang] if (place := left[name]) is None else _AT[lang].format(place) for name in wrong
+    }
+    return [
+        (field, Entry(name, states[name]))
+        for name in wrong
+        for field in NAMED
+        if any(e.name == name for e in before.entries(field))
+    ]
+
+
+def _left(before: Panel, passage: str) -> dict[str, str | None]:
+    """Where a passage leaves everyone and everything of whom that is sure; None for the dead, who come last."""
     gone, where = set(dead(before)), places_of(before)
     for match in _SENTENCE.finditer(passage):
         gone, where = _followed(before, match[0], gone, where)
-    now, lost = places_of(after), set(dead(after))
-    elsewhere = [n for n, place in where.items() if n not in gone and now.get(n, "").lower() != place.lower()]
-    return elsewhere + sorted(gone - lost)
+    return {**{n: place for n, place in where.items() if n not in gone}, **dict.fromkeys(sorted(gone))}
 
 
 def _ends(name: str, start: str) -> bool:

@@ -13,6 +13,7 @@ REPEATED_AT_LEAST = 0.01  # but a share that anybody would notice
 FAR = 20.0  # nats of KL from the baseline
 BEHIND = 0.02  # accuracy of the reward model below the annotators' agreement
 COLLAPSED = 0.2  # of the entropy that RL began with
+FELL = 1.0  # nats by which the log-prob of held-out chosen answers may fall
 BEFORE = "before"  # what the loop calls the policy that the round before promoted
 TIED = 1 / 3  # share of pairs that the judge cannot tell apart
 
@@ -27,7 +28,7 @@ class Caution:
 
 def find(figures: Figures, outcome: Outcome | None) -> list[Caution]:
     """Every rule that fires on one round's figures."""
-    found = [*_reward_model(figures), *_collapsed(figures), *_peaked(figures)]
+    found = [*_reward_model(figures), *_collapsed(figures), *_peaked(figures), *_unlikely(figures)]
     if outcome is not None:
         for policy in outcome.policies:
             found += _overoptimised(figures, outcome, policy)
@@ -93,6 +94,13 @@ def _collapsed(figures: Figures) -> Iterator[Caution]:
     first, last = _value(figures, "rl/entropy_at_first"), _value(figures, "rl/entropy")
     if first and last is not None and last < COLLAPSED * first:
         yield Caution("collapse", {"first": digits.number(first), "last": digits.number(last)})
+
+
+def _unlikely(figures: Figures) -> Iterator[Caution]:
+    """Preference optimisation that took probability from the chosen answers too."""
+    drift = _value(figures, "prefer/chosen_drift")
+    if drift is not None and drift < -FELL:
+        yield Caution("unlikely", {"policy": "prefer", "fall": digits.number(-drift)})
 
 
 def _peaked(figures: Figures) -> Iterator[Caution]:

@@ -72,6 +72,8 @@ WORDS = {
     "而奖励从 {before} 继续变到 {now}。它学会了讨好奖励模型：请在那时停下，或调高 kl_coef。",
     "caution_collapse": "强化学习的策略不再有选择：熵从每词元 {first} 奈特降到 {last}。"
     "请调高 entropy_coef 或 kl_coef，或早些停下。",
+    "caution_unlikely": "{policy}：留出的选中回答的对数概率下降了 {fall} 奈特，概率流向了谁也没有选的回答。"
+    "loss=dpo_nll 能把它托住；回答是否变差，要看胜率。",
     "caution_task_below": "{policy} 在“{task}”上不如 {baseline}：胜率 {rate}。",
     "caution_task_below_greedy": "{policy} 贪心解码时在“{task}”上不如 {baseline}：胜率 {rate}。",
     "caution_task_by_chance": "{policy} 在“{task}”上也许不如 {baseline}：胜率 {rate}，但也可能只是偶然。",

@@ -76,6 +76,8 @@ WORDS = {
     "raise kl_coef.",
     "caution_collapse": "RL’s policy has stopped choosing: its entropy fell from {first} to {last} nats per token. "
     "Raise entropy_coef or kl_coef, or stop earlier.",
+    "caution_unlikely": "{policy}: the log-prob of held-out chosen answers fell by {fall} nats, so probability went to "
+    "answers that nobody chose. loss=dpo_nll holds it up; the win rate says whether answers got worse.",
     "caution_task_below": "{policy} is worse than {baseline} at “{task}”: it wins {rate}.",
     "caution_task_below_greedy": "{policy}, decoded greedily, is worse than {baseline} at “{task}”: it wins {rate}.",
     "caution_task_by_chance": "{policy} may be worse than {baseline} at “{task}”: it wins {rate}, which chance "

@@ -21,6 +21,7 @@ RESULTS = (
     ("feedback", "rankings", "feedback/rankings", "rankings", None),
     ("feedback", "qualified", "feedback/qualified_annotators", "annotators", "annotators"),
     ("feedback", "annotator_agreement", "feedback/annotator_agreement", "share", None),
+    ("feedback", "agreement", "feedback/judge_agreement", "share", None),
     ("reward", "annotator_agreement", "feedback/annotator_agreement", "share", None),
     ("reward", "annotator_gold_accuracy", "feedback/annotator_gold_accuracy", "share", None),
     ("reward", "heldout_loss", "reward/heldout_loss", "nats per judgement", "heldout_judgements"),
@@ -33,6 +34,7 @@ RESULTS = (
     ("reward", "chosen_shorter", "reward/chosen_shorter", "share", None),
     ("prefer", "heldout_loss", "prefer/heldout_loss", "nats per pair", None),
     ("prefer", "heldout_accuracy", "prefer/heldout_accuracy", "share", None),
+    ("prefer", "chosen_drift", "prefer/chosen_drift", "nats", None),
     ("rl", "episodes", "rl/episodes", "answers", None),
 )
 # What `evaluate` calls a measure, its name here, its unit.

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heedful.data import chat
+from heedful.data import chat, conditions
 from heedful.engine.randomness import key
 from heedful.engine.sampling import Sampling
 from heedful.engine.stream import Ask
+from heedful.errors import UserError
 from heedful.panels.exchange import PanelModel, from_json
 from heedful.panels.text import render
 from heedful.serve.backend import Served
@@ -144,10 +145,10 @@ def dialogue(request_messages: Sequence[ChatMessage], before: Sequence[str] = ()
     return tuple(found)
 
 
-def chat_messages(request: ChatRequest) -> tuple[Message, ...]:
-    """The messages of a chat request, with its condition and panel as system text."""
-    before = [request.condition or "", *panel_texts(request.panel)]
-    return dialogue(request.messages, [text for text in before if text])
+def chat_messages(served: Served, request: ChatRequest) -> tuple[Message, ...]:
+    """The messages of a chat request, with its panel as system text; before it the condition of a plain model."""
+    spoken = "" if conditions.known_to(served.tokenizer) else request.condition or ""
+    return dialogue(request.messages, [text for text in (spoken, *panel_texts(request.panel)) if text])
 
 
 def panel_texts(panel: str | PanelModel | Sequence[PanelPart] | None) -> list[str]:
@@ -159,8 +160,14 @@ def panel_texts(panel: str | PanelModel | Sequence[PanelPart] | None) -> list[st
     return [f"{part.title}\n{part.text}" if part.title else part.text for part in panel]
 
 
-def chat_prompt(served: Served, messages: Sequence[Message]) -> tuple[int, ...]:
-    """The tokens of a dialogue; the template is the model's own."""
+def chat_prompt(served: Served, messages: Sequence[Message], condition: str | None = None) -> tuple[int, ...]:
+    """The tokens of a dialogue; the template is the model's own, and asks for the condition if it knows any."""
     for message in messages:
         limit(served, message.content)
-    return chat.render_prompt(served.tokenizer, messages)
+    template = None
+    if condition and conditions.known_to(served.tokenizer):
+        try:
+            template = conditions.asking(served.tokenizer, condition)
+        except UserError as error:
+            raise ApiError(str(error), param="condition") from error
+    return chat.render_prompt(served.tokenizer, messages, template)

@@ -29,7 +29,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a dialogue."""
     backend = serve_of(request)
     served = served_model(backend, body.model)
-    messages = asking.chat_messages(body)
+    messages = asking.chat_messages(served, body)
     plan = await planned(served, body, messages)
     reward = None if body.reward is None else answered.reward_name(backend, body.reward)
     answering = backend.submit(served.name, plan.asks, plan.stop)
@@ -57,7 +57,7 @@ async def planned(served: Served, body: ChatRequest, messages: Sequence[Message]
         "logprobs": (body.top_logprobs or 0) if body.logprobs else None,
         "schema": schema_of(body),
     }
-    prompts = [asking.chat_prompt(served, messages)]
+    prompts = [asking.chat_prompt(served, messages, body.condition)]
     if given["schema"] is None:
         return asking.plan(served, body, prompts, **given)
     return await asyncio.to_thread(asking.plan, served, body, prompts, **given)

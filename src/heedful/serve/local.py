@@ -66,7 +66,7 @@ class LocalEngine:
     ) -> None:
         if name in self.models:
             raise UserError(f"two models are called '{name}': give them other names")
-        tokenizer = self.models[parent].tokenizer if parent else hub.load_tokenizer(source)
+        tokenizer = hub.load_tokenizer(self._text_source(source, parent))
         chat.ensure_chat_template(tokenizer)
         config = self.config
         context = getattr(module.config.get_text_config(), "max_position_embeddings", None)
@@ -89,7 +89,10 @@ class LocalEngine:
         )
 
     def _text_source(self, source: str, parent: str | None) -> str:
-        return sources(self.config)[parent] if parent else source
+        """Where the tokenizer lies: an adapter may bring the base's with a chat template of its own."""
+        if parent is None or (Path(source) / "tokenizer.json").is_file():
+            return source
+        return sources(self.config)[parent]
 
     def start(self) -> None:
         self.worker.start()

@@ -124,7 +124,10 @@ GivenPanel = Annotated[
 
 
 class ChatRequest(Drawing):
-    """`condition` (a quality or role that was trained with) and `panel` (assigned materials) become system text."""
+    """`condition` is what the chat template of a model that was trained on conditions asks for.
+
+    For another model it becomes system text, and so does `panel` (assigned materials).
+    """
 
     messages: Messages
     max_completion_tokens: Annotated[int, Field(ge=1, le=1 << 20)] | None = None

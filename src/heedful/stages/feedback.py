@@ -14,7 +14,8 @@ from heedful.data.store import convert, exchange, records, wild
 from heedful.data.store.judgements import event_id
 from heedful.data.store.records import Judgement
 from heedful.data.store.store import Store
-from heedful.engine import judges, terminal
+from heedful.engine import judges, judging, terminal
+from heedful.engine.judging import Judging
 from heedful.engine.policy import Policy
 from heedful.engine.randomness import key
 from heedful.engine.reward_model import RewardModel
@@ -54,15 +55,16 @@ class Studio(BaseModel):
     poll_seconds: float = Field(2.0, gt=0)
 
 
-class FeedbackConfig(StageConfig):
+class FeedbackConfig(Judging, StageConfig):
     """`model` answers the `prompts`; `store` is an SQLite file or a postgresql:// URL.
 
     `source` is `judge` (a judge function, a model, or the world's simulated people); `studio`: people answer there, and
     the stage waits for them; or `chat`: what was said of answers in conversations, and accepted, since the last round.
     `reward_models` say by their disagreement what to ask first.
 
-    `judge` is `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL` (a folder or a server's address) or `self`, the
-    model itself; the last two are asked by the `principles` in a file, or by ours.
+    `judge` is `world`, `file.py:function`, `reward:MODEL`, `ai:MODEL` (a folder, or http://host:8000/v1#NAME on a
+    server) or `self`, the model itself. The last two are asked, and measured on the choices in `people` before they
+    are used, as by `heedful judge` and with its settings.
     """
 
     model: str
@@ -72,7 +74,6 @@ class FeedbackConfig(StageConfig):
     judge: str | None = None
     studio: Studio = Field(default_factory=lambda: Studio.model_validate({}))
     reward_models: tuple[Path, ...] = ()
-    principles: Path | None = None
     round: int = Field(1, ge=1)
     max_prompts: int = Field(1000, gt=1)
     answers_per_prompt: int = Field(4, ge=2, le=9)
@@ -98,6 +99,7 @@ def main(config: FeedbackConfig) -> dict[str, Any]:
         "model": config.model,
         "prompts": config.prompts,
         "principles": config.principles,
+        "people": config.people,
         **(judges.inputs(config.judge) if config.judge else {}),
         **{f"reward_models.{number}": path for number, path in enumerate(config.reward_models)},
     }
@@ -237,8 +239,8 @@ def _add(store: Store, config: FeedbackConfig, candidates: Candidates) -> None:
 def _from_judge(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
     """Have simulated people or a judge function judge the round."""
     assert config.judge is not None
-    crew = judges.people(
-        config.judge, config.annotators, seed=config.seed, policy=config.model, words=config.principles
+    crew, measured = judges.people(
+        config.judge, config.annotators, seed=config.seed, policy=config.model, how=config
     )
     policy = Policy.load(config.model)
     prompts = asked(config, policy)
@@ -271,6 +273,7 @@ def _from_judge(config: FeedbackConfig, stage: Stage) -> dict[str, Any]:
         rankings=counts["ranking"],
         comparisons=counts["comparison"],
         pairs=len(chosen),
+        **measured,
     )
 
 
@@ -278,7 +281,7 @@ def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     return (
         f"{result['rankings']} rankings, {result['ratings']} ratings, {result['comparisons']} comparisons by "
-        f"{result['qualified']} of {result['annotators']} annotators"
+        f"{result['qualified']} of {result['annotators']} annotators{judging.line(result)}"
     )
 
 

@@ -15,7 +15,7 @@ from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, re
 from heedful.engine.policy import Policy
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import budget, desk
+from heedful.panels import book, budget, desk
 from heedful.report import panel_plots
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import bootstrap, mean_interval
@@ -276,11 +276,8 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def words_of(passages: Sequence[str]) -> list[str]:
-    """Words in lower case, without stops; of text without spaces, characters."""
-    text = " ".join(passages)
-    if text.isascii():
-        return ["".join(filter(str.isalnum, w)).lower() for w in text.split()]
-    return [c for c in text if c.isalnum()]
+    """Words in lower case, without stops; of Chinese, characters."""
+    return book.word_list(" ".join(passages).lower())
 
 
 def distinct(passages: Sequence[str]) -> float:

@@ -14,15 +14,13 @@ from heedful.engine import judgements, tuning
 from heedful.engine.batch import Tree
 from heedful.engine.fit import Term
 from heedful.engine.stage import Inputs, Stage
-from heedful.engine.train import TrainingConfig, means, train
+from heedful.engine.train import TrainingConfig, train
 from heedful.engine.tuning import LoraConfig
 from heedful.errors import UserError
 from heedful.losses import find
 from heedful.losses.bind import Loss
 from heedful.nn import adapters, hub
-
-FELL = 1.0
-"""By how many nats the log-prob of held-out chosen answers may fall before it is said."""
+from heedful.report.cautions import FELL
 
 
 class PreferConfig(LoraConfig, TrainingConfig):
@@ -99,8 +97,7 @@ def main(config: PreferConfig) -> dict[str, Any]:
 
     for _ in train(stage, model, known.trees, [Term(loss)], config, watch=seen, prepare=prepare):
         pass
-    heldout = unseen.prepared(model, unseen.trees, range(len(unseen.trees)))
-    figures = means(model, heldout, judgements.measures(loss))
+    figures = judgements.measured(model, loss, unseen)
     with atomic.new_folder(stage.folder / "model") as folder:
         hub.save_model(folder, model, tokenizer)
     return stage.finish(

@@ -11,6 +11,7 @@ from torch import nn
 from heedful.data import atomic
 from heedful.data.formats import read_prompts, read_texts
 from heedful.engine import judges
+from heedful.engine.ahead import Ahead, refusal
 from heedful.engine.algorithms import (
     USED,
     Algorithm,
@@ -65,7 +66,8 @@ class RlConfig(LoraConfig):
     record alone: the report warns where its marks fall and the reward does not.
 
     `reward` is a reward model, a function, a YAML file that combines several, or the address of a server,
-    http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`.
+    http://host:8000/v1; so may `sampler` be, which then draws the answers from the weights that are put into `publish`,
+    with `overlap` those of the next iteration while this one's are learnt from.
     """
 
     model: str
@@ -136,11 +138,12 @@ class RlConfig(LoraConfig):
     gradient_checkpointing: bool = False
     sampler: str | None = None
     publish: Path | None = None
+    overlap: bool = False
 
     @model_validator(mode="after")
-    def _a_server_is_told_of_new_weights(self) -> Self:
-        if (self.sampler is None) != (self.publish is None):
-            raise ValueError("sampler=http://...#NAME and publish=FOLDER go together: give both or neither")
+    def _a_server_can_be_asked(self) -> Self:
+        if why := refusal(self):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="before")
@@ -258,7 +261,8 @@ def elsewhere(config: RlConfig, actor: Any, tokenizer: Any) -> Sampler | None:
     """The server that draws the answers, if one does."""
     if config.sampler is None or config.publish is None:
         return None
-    return PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+    sampler = PublishedSampler.at(config.sampler, actor, tokenizer, config.publish)
+    return Ahead(sampler) if config.overlap else sampler
 
 
 def critic(config: RlConfig) -> Any:
@@ -323,7 +327,7 @@ def steps(
     def run(found: Checkpoint | None) -> Iterator[Step]:
         start = 0
         if found:
-            rollouts.kl_coef, start = float(found.state["kl_coef"]), int(found.state["iterations"])
+            start = rollouts.load(found.state)
             distance.coefficient = float(found.state["step_kl_coef"])
         batches = rollouts.batches(config.iterations, start)
         if texts:
@@ -355,11 +359,7 @@ def steps(
         nn.ModuleList([model, average]) if average else model,
         optimizer,
         total=config.iterations * per_iteration,
-        state=lambda: {
-            "kl_coef": rollouts.kl_coef,
-            "step_kl_coef": distance.coefficient,
-            "iterations": rollouts.iterations_done,
-        },
+        state=lambda: {**rollouts.state(), "step_kl_coef": distance.coefficient},
         at_boundary=lambda step: rollouts.ended,
         note=lambda step: f"reward {step.metrics['reward']:+.2f} kl {step.metrics['kl']:.1f}",
     )

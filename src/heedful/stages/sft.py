@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heedful.data import atomic, chat, conditions
+from heedful.data import atomic, cache, chat, conditions
 from heedful.data.formats import read_conversations
 from heedful.data.packing import shuffled
 from heedful.data.rated import read_rated
@@ -192,7 +192,7 @@ def of_ratings(config: SftConfig, model: Any, tokenizer: Any, rated: list[Rated]
     if config.condition == "c_rlft":
         return conditioned.weighed(found, config.suboptimal_weight)
     if config.kl_coef and config.kl_estimator == "k3":
-        found = conditioned.with_plain_reference(model, tokenizer, found)
+        found = conditioned.with_plain_reference(model, tokenizer, found, cache=cache.folder())
     return found
 
 

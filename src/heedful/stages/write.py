@@ -17,7 +17,7 @@ from heedful.data import atomic, files, formats
 from heedful.engine import plan_choice
 from heedful.engine.panel_author import Author, frame_length, open_author
 from heedful.engine.panel_prose import held
-from heedful.engine.panel_story import unlike
+from heedful.engine.panel_story import held_update, unlike
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
 from heedful.panels import book, budget, consistency, desk, exchange, text
@@ -37,9 +37,9 @@ class WriteConfig(StageConfig):
     `outline` has one future event a line, `text` is read into a panel first, `panel` is JSON. `consent` keeps choices
     as judgements. `choose` says who takes one of the `plans`: `person`, or with nothing asked `first`, `rule` (least
     against the panel), `reward:MODEL` or another judge, for so many `steps`. With several `drafts` a passage is held to
-    its panel and an update to its passage, by rule: what disagrees is drawn again, or left out. With a closed `cast`
-    plans and updates are about nobody but whom the panel has; a line of a plan that begins with "introduce" (引入)
-    brings somebody in.
+    its panel and an update to its passage, by rule: what disagrees is drawn again, then left out or put right. With
+    a closed `cast` plans and updates are about nobody but whom the panel has; a line of a plan that begins with
+    "introduce" (引入) brings somebody in.
     """
 
     model: str
@@ -249,7 +249,7 @@ def taken_in(
         max_completion_length=config.max_completion_length,
         seed=noted(config, author, story, ask, lengths),
     )
-    return desk.written(story, written, patch)
+    return desk.written(story, written, held_update(story, written, patch) if config.drafts > 1 else patch)
 
 
 def asking(config: WriteConfig, author: Author) -> dict[str, Any]:

@@ -36,8 +36,15 @@ class RewardTable:
         return max(("silent", "hedged", "plain"), key=lambda way: worth[way])
 
     @property
-    def answer_above(self) -> float:
-        """The p above which a plain answer is worth more than silence."""
+    def silent_below(self) -> float:
+        """The p below which silence is worth more than a hedge and a plain answer."""
+        return self.plain_above if self.hedge_between is None else self.hedge_between[0]
+
+    @property
+    def plain_above(self) -> float:
+        """The p above which a plain answer is worth more than silence and a hedge."""
+        if self.hedge_between is not None:
+            return self.hedge_between[1]
         return (self.uninformative - self.wrong) / (self.correct - self.wrong)
 
     @property

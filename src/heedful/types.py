@@ -169,7 +169,7 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class PanelRating:
-    """A mark from 1 to 7 for a panel: an answer whose text is the panel's JSON."""
+    """A mark from 1 to 7 for a panel: an answer whose text is lines of a panel, or of a patch that makes it."""
 
     prompt_id: str
     panel_id: str

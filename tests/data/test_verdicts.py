@@ -10,7 +10,20 @@ from heedful.data.formats import read_preferences, write_preferences
 from heedful.data.store import Annotator, Store, convert
 from heedful.data.verdicts import preferences, read_verdicts, told_apart, write_verdicts
 from heedful.errors import UserError
-from heedful.types import Answer, Comparison, Message, Preference, Prompt, Ranking, Rating, Verdict
+from heedful.types import (
+    Answer,
+    Comparison,
+    Edit,
+    Message,
+    PanelComparison,
+    PanelRating,
+    PlanChoice,
+    Preference,
+    Prompt,
+    Ranking,
+    Rating,
+    Verdict,
+)
 
 ASK = (Message("user", "which?"),)
 
@@ -107,7 +120,7 @@ def test_the_store_tells_the_same_pairs_in_the_same_order_as_preferences(tmp_pat
     asked = Prompt("p", ASK)
     given = [Answer(name, "p", f"text {name}") for name in "abcd"]
     with Store.open(tmp_path / "store.db") as store:
-        store.add_annotators([Annotator("ann"), Annotator("bob")])
+        store.add_annotators([Annotator("ann"), Annotator("bob"), Annotator("cy")])
         store.add_prompts([asked])
         store.add_answers(given)
         store.submit(Ranking("p", "ann", (("b", "a"), ("c",), ("d",))))
@@ -115,16 +128,26 @@ def test_the_store_tells_the_same_pairs_in_the_same_order_as_preferences(tmp_pat
             store.submit(Rating("p", name, "ann", score))
         store.submit(Comparison("p", "d", "a", "bob", -2))
         store.submit(Comparison("p", "b", "c", "bob", 0))
+        store.submit(PanelComparison("p", "a", "c", "bob", -1))
+        store.submit(PlanChoice("p", "ann", ("a", "b", "d"), "d"))
+        store.submit(Edit("p", "ann", "c", "text e"))
+        for name, score in zip("ab", (6, 2), strict=True):
+            store.submit(PanelRating("p", name, "cy", score))
         whole, pairs = list(verdicts.verdicts(store)), list(convert.preferences(store))
     assert [(v.source, v.ranks, v.ratings, v.strength) for v in whole] == [
         ("ann", (0, 0, 1, 2), (), 1.0),
         ("ann", (), (5.0, 7.0, 3.0, 1.0), 1.0),
         ("bob", (0, 1), (), 2.0),
         ("bob", (0, 0), (), 0.0),
+        ("bob", (0, 1), (), 1.0),
+        ("ann", (0, 1), (), 1.0),
+        ("ann", (0, 1), (), 1.0),
+        ("ann", (0, 1), (), 1.0),
+        ("cy", (), (6.0, 2.0), 1.0),
     ]
 
     def told(found: list[Preference]) -> list[tuple[str, str, float, str]]:
         return [(p.chosen, p.rejected, p.strength, p.source) for p in found]
 
     assert told(preferences(whole)) == told(pairs)
-    assert len(pairs) == 6
+    assert len(pairs) == 10

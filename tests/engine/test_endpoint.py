@@ -132,3 +132,33 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 def test_a_key_with_a_line_break_is_refused() -> None:
     with pytest.raises(UserError, match="API key"):
         Endpoint("http://localhost/v1", api_key="a\r\nX-Evil: 1")
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "why"),
+    [
+        (b"data: {broken\n\n", 200, "did not answer in JSON"),
+        (b"data: [1]\n\n", 200, "JSON object"),
+        (b"data: {}\n\n" * 100, 200, "more than 500 bytes"),
+        (b"x" * 600, 200, "more than 500 bytes"),
+        (b'{"error": {"message": "too long"}}', 400, "HTTP 400: too long"),
+        (b"", 503, "HTTP 503"),
+    ],
+)
+def test_a_bad_stream_is_one_sentence(reply: bytes, status: int, why: str) -> None:
+    with serving(lambda api, *_: api.reply(reply, status)) as (url, seen):
+        with pytest.raises(UserError, match=why):
+            list(Endpoint(url, max_bytes=500).events("thing", {}))
+        assert len(seen) == 1
+    with pytest.raises(UserError, match="is the server up"):
+        list(Endpoint(url, timeout=2).events("thing", {}))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Length": "9999", "Connection": "close"}])
+def test_a_stream_that_is_cut_off_is_said(headers: dict[str, str]) -> None:
+    def handle(api: Api, number: int, body: Any) -> None:
+        api.reply(b'data: {"a": 1}\n\n', **headers)
+        api.close_connection = True
+
+    with serving(handle) as (url, _), pytest.raises(UserError, match="broke off"):
+        list(Endpoint(url).events("thing", {}))

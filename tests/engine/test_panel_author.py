@@ -3,18 +3,22 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from engine.api_server import Api, serving
 from engine.panel_kit import STEPS, TOKENIZER, Scripted, author, policy
 from heedful.data import chat
 from heedful.engine import plan_choice
-from heedful.engine.endpoint import Refused
+from heedful.engine.endpoint import Endpoint, Refused
 from heedful.engine.grammar import Constraints
-from heedful.engine.panel_author import Author
+from heedful.engine.panel_author import Author, frame_length
 from heedful.engine.sampler import Answered, Asked, TokenPrompt
+from heedful.engine.sampler_server import ServerSampler
 from heedful.engine.sampling import Sampling
+from heedful.errors import UserError
 from heedful.panels import desk, grammar, requests
 from heedful.panels import text as panel_text
 from heedful.panels.desk import Ask
@@ -78,6 +82,54 @@ def test_only_what_has_a_fault_is_drawn_again_and_the_best_is_kept() -> None:
     assert isinstance(who.sampler, Scripted)
     assert len(who.sampler.asked) == 3
     assert who.kept([ASK, ASK], faults, drafts=4, **how) == ["", "x"]
+
+
+def test_a_request_that_the_context_does_not_hold_is_said() -> None:
+    who = Author(policy(), len, 40, explained=False, constrained="")
+    how: dict[str, Any] = {"temperature": 0.0, "max_completion_length": 4, "seed": (0,)}
+    size = frame_length(who, ASK)
+    with pytest.raises(
+        UserError, match=f"a request has {size} tokens, but the model's context holds 40: lower"
+    ):
+        who.answer([ASK], **how)
+    who.context = size + 1
+    assert who.answer([ASK], **how)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_a_server_took_is_its_own_count_or_an_estimate_of_every_answer(tells: bool) -> None:
+    usage = {"usage": {"prompt_tokens": 50, "completion_tokens": 6}}
+
+    def reply(api: Api, number: int, body: dict[str, Any]) -> None:
+        api.reply({"choices": [{"message": {"content": "abc"}}], **(usage if tells or number == 0 else {})})
+
+    how: dict[str, Any] = {"temperature": 0, "max_completion_length": 60, "seed": (0,)}
+    with serving(reply) as (url, _):
+        who = Author(ServerSampler(Endpoint(url), "m"), len, None, explained=False, constrained="")
+        who.answer([replace(ASK, n=3)], **how)
+    size = sum(len(m.content) for m in ASK.messages)
+    assert who.spent == {
+        "requests": 3,
+        "prompt_tokens": 150 if tells else 3 * size,
+        "completion_tokens": 18 if tells else 9,
+    }
+
+
+def test_a_server_writes_piece_by_piece() -> None:
+    events = [
+        {"choices": [{"delta": {"role": "assistant"}}]},
+        {"choices": [{"delta": {"content": "Mina \x1b"}}]},
+        {"choices": [{"delta": {"content": "sang."}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 50}},
+    ]
+    data = b": hello\n" + b"".join(b"data: " + json.dumps(e).encode() + b"\n\n" for e in events)
+    how: dict[str, Any] = {"temperature": 0, "max_completion_length": 60, "seed": (0,)}
+    with serving(lambda api, *_: api.reply(data + b"data: [DONE]\n\n")) as (url, seen):
+        who = Author(ServerSampler(Endpoint(url), "m"), len, None, explained=False, constrained="schema")
+        assert list(filter(None, who.pieces(ASK, **how))) == ["Mina ", "sang."]
+    assert seen[0][2]["stream"] is True
+    assert who.spent["completion_tokens"] == len("Mina sang.")
 
 
 def test_an_answer_goes_on_from_how_it_has_begun() -> None:

@@ -35,6 +35,24 @@ def test_a_step_trains_on_its_passage_its_patch_and_its_plan() -> None:
     )
 
 
+def test_the_control_goes_on_from_the_newest_text_that_fits() -> None:
+    """Of each story alone, in the order of its passages, whatever the order of the rows."""
+    alone = Shares(write=0, update=0, plan=0, text=1)
+    found, _ = trees(TOKENIZER, STEPS[::-1], alone, max_length=2000)
+    told = {s.passage: [o.passage for o in STEPS if o.story == s.story and o.index < s.index] for s in STEPS}
+    assert len(found) == len(STEPS)
+    for tree in found:
+        (said,) = trained(tree)
+        context = str(TOKENIZER.decode(tree.prompt.ids, skip_special_tokens=True))
+        assert context == "".join(f"{t}\n" for t in told[said.removesuffix("\n")])
+        assert not tree.prompt.trained.any()
+    longest = max(len(b.ids) for t in found for b in t.branches)
+    short, too_long = trees(TOKENIZER, STEPS, alone, max_length=longest + 1)
+    assert (len(short), too_long) == (len(STEPS), 0)
+    assert all(t.size <= longest + 1 for t in short)
+    assert trees(TOKENIZER, STEPS, alone, max_length=longest)[1] >= 1
+
+
 def test_an_opening_is_read_and_never_written() -> None:
     opening = STEPS[0]
     found, _ = trees(TOKENIZER, [opening], Shares(write=1, update=0, plan=0), max_length=2000)

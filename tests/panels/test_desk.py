@@ -3,12 +3,13 @@
 import io
 import json
 import zipfile
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 
 from heedful.errors import UserError
-from heedful.panels import book, desk, exchange
+from heedful.panels import book, budget, desk, exchange, requests
 from heedful.panels.panel import Entry, Panel
 
 START = Panel(people=(Entry("Mina", "in the mill"),), goals=("find the key",))
@@ -24,7 +25,7 @@ def test_a_story_branches_and_both_branches_stay() -> None:
     other = told(desk.back(story), "Mina sings", "Mina sang.", "nonsense")
     assert desk.passages(story) == ["Mina left.", "Mina came back."]
     assert desk.passages(other) == ["Mina left.", "Mina sang."]
-    assert other.turn.note == "1 lines of the update could not be read"
+    assert other.turn.note == "lines of the update that could not be read: 1"
     assert desk.passages(desk.go(other, 2)) == ["Mina left.", "Mina came back."]
     assert other.panel.people == (Entry("Mina", "away"),)
     assert other.title == "A tale"
@@ -58,13 +59,72 @@ def test_choices_and_edits_are_preferences_with_consent_only() -> None:
     assert [m.role for m in plans[2].messages] == ["user", "assistant", "user"]
 
 
+def test_an_edit_belongs_to_the_step_on_which_it_was_made() -> None:
+    story = told(desk.begin("x", START, consent=True), "Mina leaves", "Mina left.", "person Mina: lost")
+    story = told(desk.back(story), "Mina leaves", "Mina ran away.", "person Mina: lost")
+    assert story.turns[1].before == story.turns[2].before
+    story = desk.edit(story, story.panel.with_field("people", (Entry("Mina", "away"),)))
+    (judged,) = desk.judgements(story)
+    assert judged.messages[1].content == "Mina ran away."
+    assert (judged.chosen, judged.rejected) == ("person Mina: away", "person Mina: lost")
+
+
+def test_edits_of_a_beginning_and_of_a_plan_are_judgements_too() -> None:
+    story = desk.begin("The kite", START, consent=True)
+    story = desk.edit(story, story.panel.with_field("rules", ("be brief",)))
+    story = desk.edit(
+        story, story.panel.with_field("plan", ("Mina leaves",))
+    )  # there was none to prefer it to
+    story = desk.edit(story, story.panel.with_field("plan", ("Mina sings", "Tom comes")))
+    begun, planned = desk.judgements(story)
+    assert begun.messages[0].content == "The kite\nWhat does it begin from?"
+    assert begun.rejected == "person Mina: in the mill\ngoal find the key"
+    assert begun.chosen == "person Mina: in the mill\nrule be brief\ngoal find the key"
+    assert planned.messages == requests.plan(story.panel)
+    assert (planned.chosen, planned.rejected) == ("plan Mina sings\nplan Tom comes", "plan Mina leaves")
+    assert story.turn.edited
+
+
+def test_only_the_request_is_short_and_the_story_keeps_every_line() -> None:
+    many = START.with_field("long_memory", [f"fact {n}" for n in range(50)])
+    many = many.with_field("rules", ("never laugh",) * 30)
+    fit = partial(budget.shown, length=len, limit=120)
+    story = desk.lock(desk.begin("x", many), "rules")
+    asked = [desk.ask_plan(story, fit=fit)]
+    story = desk.choose(story, ["Mina leaves"])
+    asked += [desk.ask_write(story, fit=fit), desk.ask_update(story, "Mina left.", fit=fit)]
+    assert all(len(a.messages[0].content) < 150 for a in asked)
+    assert all("plan Mina leaves" in a.messages[0].content for a in asked[1:])
+    story = desk.written(story, "Mina left.", "person Mina: away\nmemory Mina left")
+    assert story.panel.rules == many.rules
+    assert story.panel.long_memory == (*many.long_memory, "Mina left")
+    assert story.turn.before.long_memory == many.long_memory
+    long = desk.choose(story, ["Mina goes on and on " * 10])
+    with pytest.raises(UserError, match="in fewer words"):
+        desk.ask_write(long, fit=fit)
+
+
+def test_what_is_noted_is_said_in_the_language_of_the_story() -> None:
+    zh = desk.begin("x", Panel(people=(Entry("米娜", "在磨坊里"),), lang="zh"))
+    zh = desk.written(desk.choose(zh, ["米娜唱歌"]), "米娜唱歌。", "胡说\n人物 米娜：在家里")
+    assert zh.turn.note == "更新中有 1 行读不懂"
+    _, dropped = budget.fit(zh.panel.with_field("future", ("甲", "乙")), len, 12)
+    assert "“以后”2 行" in budget.said(dropped, "zh")
+    assert budget.said(dropped, "en").startswith("the panel is too long for one request")
+
+
 def test_the_desk_comes_back_from_json() -> None:
     story = desk.choose(desk.begin("x", START, consent=True), ["a"], [["a"], ["b"]])
     story = desk.lock(desk.written(story, "Mina left.", ""), "rules")
     assert desk.from_json(json.loads(json.dumps(desk.to_json(story)))) == story
 
 
-@pytest.mark.parametrize("change", [{"at": 9}, {"turns": []}, {"locked": ["peple"]}, {"turns": [{}]}])
+NOWHERE = {"kind": "plan", "turn": 5, "panel": {}, "chosen": "a", "others": []}
+
+
+@pytest.mark.parametrize(
+    "change", [{"at": 9}, {"turns": []}, {"locked": ["peple"]}, {"turns": [{}]}, {"choices": [NOWHERE]}]
+)
 def test_json_that_is_no_desk_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(UserError):
         desk.from_json({**desk.to_json(desk.begin("x", START)), **change})
@@ -105,11 +165,24 @@ def test_an_epub_is_well_formed_and_holds_every_passage() -> None:
     assert trees["META-INF/container.xml"].find(".//*[@full-path='OEBPS/content.opf']") is not None
 
 
+def test_what_xml_may_not_hold_is_left_out_of_an_epub() -> None:
+    data = book.epub("A\x00\x1b tale\ud800", ["Mina\x08 left.\ufffe\nShe\tran \U0001f600\x85."])
+    with zipfile.ZipFile(io.BytesIO(data)) as pages:
+        texts = [ElementTree.fromstring(pages.read(n)) for n in pages.namelist() if n.endswith("ml")]
+    said = [e.text for tree in texts for e in tree.iter() if e.tag.endswith(("}p", "}h1"))]
+    assert said == ["A tale", "Mina left.", "She\tran \U0001f600\x85."]
+
+
 def test_markdown_and_steps_of_a_branch() -> None:
-    story = told(desk.begin("Tale", START), "Mina leaves", "Mina left.", "person Mina: away")
+    story = told(
+        desk.begin("Tale", START, condition="good"), "Mina leaves", "Mina left.", "person Mina: away"
+    )
     assert book.markdown(story) == "# Tale\n\nMina left.\n"
     (step,) = book.steps(story, "t")
     assert exchange.step_of(json.loads(json.dumps(exchange.step_row(step)))) == step
+    assert (step.condition, step.source, step.model) == ("good", "model", "")
+    (step,) = book.steps(desk.edit(story, START), "t", "tiny")
+    assert (step.source, step.model) == ("person", "tiny")
 
 
 def test_a_book_is_cut_into_whole_sentences_and_nothing_is_lost() -> None:

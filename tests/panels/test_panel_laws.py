@@ -70,7 +70,7 @@ def test_a_budget_is_kept_and_every_dropped_line_is_said(panel: Panel, limit: in
     assert sorted([*lines, *(d.line for d in dropped)]) == sorted(
         filter(None, text.render(panel).split("\n"))
     )
-    assert bool(budget.said(dropped, limit)) == bool(dropped)
+    assert bool(budget.said(dropped, panel.lang)) == bool(dropped)
 
 
 @quick

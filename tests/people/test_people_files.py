@@ -17,9 +17,19 @@ from heedful.people import BatchSettings, NewTask, Queue, Reply
 from heedful.people.backup import FORGOTTEN, backup, check, forget_annotator, restore
 from heedful.people.exports import export, harmless
 from heedful.people.imports import import_file
-from heedful.people.labels import decided
+from heedful.people.labels import Aggregate, decided, judged_answers
 from heedful.people.replies import FlagMark, OtherStep
-from heedful.types import Answer, Comparison, Message, Prompt, Ranking, StepAlternative, StepLabels
+from heedful.types import (
+    Answer,
+    Comparison,
+    Message,
+    PanelComparison,
+    PlanChoice,
+    Prompt,
+    Ranking,
+    StepAlternative,
+    StepLabels,
+)
 
 
 def lines(path: Path) -> list[dict]:
@@ -89,6 +99,29 @@ def test_preferences_are_what_trainers_read(store: Store, tmp_path: Path) -> Non
     export(store, tmp_path / "d.jsonl", "demonstrations")
     said = [row["messages"][-1]["content"] for row in lines(tmp_path / "d.jsonl")]
     assert said == ["Well said.", "Better said."]
+
+
+def test_panels_and_plans_are_exported_and_aggregated_as_answers_are(store: Store, tmp_path: Path) -> None:
+    store.add_prompts([Prompt("s", (Message("user", "What comes next?"),))])
+    store.add_answers([Answer(name, "s", f"plan {name}") for name in ("x", "y", "z")])
+    store.add_annotators([Annotator(name) for name in ("ada", "bo", "cy")])
+    for name, chosen in (("ada", "x"), ("bo", "x"), ("cy", "z")):
+        store.submit(PlanChoice("s", name, ("x", "y", "z"), chosen))
+    store.submit(PanelComparison("s", "y", "z", "ada", 0))
+    store.submit(PanelComparison("s", "y", "z", "bo", 1))
+
+    def told(aggregate: Aggregate) -> list[tuple[str, str]]:
+        export(store, tmp_path / "p.jsonl", "preference", aggregate=aggregate)
+        return [(p.chosen, p.rejected) for p in formats.read_preferences(tmp_path / "p.jsonl")]
+
+    assert len(told("none")) == 7
+    assert told("majority") == [("plan x", "plan y"), ("plan x", "plan z")]  # y and z come out even
+    assert told("bradley_terry")[0] == ("plan x", "plan y")
+    with Store.open(tmp_path / "other.db") as other:
+        export(store, tmp_path / "all.jsonl", "heedful")
+        import_file(other, tmp_path / "all.jsonl", "heedful")
+        assert list(other.judgements()) == list(store.judgements())
+    assert {name for event in store.events() for name in judged_answers(event)} == {"x", "y", "z"}
 
 
 def test_hh_is_read_back_as_the_same_preferences(store: Store, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from engine.api_server import Api, serving
 from engine.panel_kit import STEPS, author, knows
 from heedful.data import files
 from heedful.errors import UserError
 from heedful.panels.exchange import step_of, step_row
 from heedful.stages import panel_extract
 from heedful.stages.panel_extract import PanelExtractConfig, main
-from heedful.types import Prompt
+from heedful.types import Message, Prompt
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, reply: Any, **settings: Any) -> dict[str, Any]:
@@ -131,3 +132,34 @@ def test_a_reader_by_rule_needs_no_model(tmp_path: Path) -> None:
     assert [s.source for s in steps] == ["rule", "rule"]
     assert steps[1].before.plan == steps[1].after.short_memory
     assert steps[0].after.plan == steps[1].before.plan
+
+
+def test_a_reader_by_rule_reads_no_chinese(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="which Chinese has not: name a model"):
+        PanelExtractConfig(model="rule", lang="zh", data=tmp_path / "book.txt", output=tmp_path / "out")
+
+
+def test_a_server_reads_and_its_own_count_of_tokens_is_the_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "steps.jsonl"
+    files.write_jsonl(data, map(step_row, STEPS))
+    true = knows(STEPS)
+
+    def reply(api: Api, number: int, body: dict[str, Any]) -> None:
+        asked = tuple(Message(m["role"], m["content"]) for m in body["messages"] if m["role"] != "system")
+        said = json.dumps({"lines": true(Prompt("", asked), (), 0).split("\n")})
+        choice = {"message": {"content": said}, "finish_reason": "stop"}
+        api.reply({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 7}})
+
+    with serving(reply) as (url, seen):
+        monkeypatch.setenv("HEEDFUL_API_KEY", "key")
+        settings: dict[str, Any] = {"panel_tokens": 1000, "price_in": 10.0, "price_out": 100.0}
+        result = main(
+            PanelExtractConfig(model="m", server=url, data=data, output=tmp_path / "out", **settings)
+        )
+    assert result["scores"]["all"]["f1"] == 1.0
+    assert (result["prompt_tokens"], result["completion_tokens"]) == (100 * len(STEPS), 7 * len(STEPS))
+    assert result["cost"] == pytest.approx(len(STEPS) * (100 * 10 + 7 * 100) / 1e6)
+    assert all(body["response_format"]["type"] == "json_schema" for _, _, body in seen)
+    assert all(headers["Authorization"] == "Bearer key" for _, headers, _ in seen)

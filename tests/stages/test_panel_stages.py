@@ -56,6 +56,16 @@ def test_a_study_gives_every_arm_the_same_compute_and_goes_on_where_it_stopped(
         assert max(sizes) - min(sizes) < longest
     figures = result["figures"]
     assert set(figures) >= {"panel/loss", "text/loss", "gain/shuffled", "nats/plan/last", "copied_words"}
+    rows = [json.loads((place / "study" / f"seed-{seed}.json").read_text()) for seed in (0, 1)]
+    for gain, with_it, without in (
+        ("panel", "panel", "text"),
+        ("shuffled", "shuffled", "fixed"),
+        ("tested shuffled", "tested shuffled", "fixed"),
+    ):
+        saved = [1 - row[f"{with_it}/loss"] / row[f"{without}/loss"] for row in rows]
+        assert figures[f"gain/{gain}"]["value"] == pytest.approx(sum(saved) / 2)
+        assert figures[f"gain/{gain}"]["low"] <= min(saved)
+    assert all(row["too_long"] == 0 for row in result["arms"])
     shares = figures["tokens_in_panel"]["value"]
     mixed = (
         shares * figures["loss_seen/panel"]["value"] + (1 - shares) * figures["loss_unseen/panel"]["value"]
@@ -77,19 +87,27 @@ def test_a_study_of_one_story_has_no_stranger(place: Path) -> None:
 
 
 def test_training_lowers_the_loss_of_every_part(place: Path) -> None:
-    def run(name: str, epochs: float) -> dict[str, Any]:
+    def run(name: str, epochs: float, max_length: int = 1500) -> dict[str, Any]:
         values = {
             "model": str(place / "model"),
             "data": place / "steps.jsonl",
             "heldout": place / "test.jsonl",
         }
-        sizes = {"epochs": epochs, "max_length": 1500, "tokens_per_step": 3000, "learning_rate": 3e-3}
+        sizes = {
+            "epochs": epochs,
+            "max_length": max_length,
+            "tokens_per_step": 3000,
+            "learning_rate": 3e-3,
+        }
         return panel_train.main(panel_train.PanelTrainConfig(output=place / name, **values, **sizes))
 
     short, long = run("short", 0.1), run("long", 3)
     for part in ("write", "update", "plan", "read"):
         assert long[f"heldout_loss_{part}"] < short[f"heldout_loss_{part}"] - 0.3
     assert "heldout_loss_text" in long
+    assert "left out" not in panel_train.line(long)
+    cut = run("cut", 0.1, max_length=300)
+    assert f", {cut['too_long']} parts longer than max_length left out" in panel_train.line(cut)
 
 
 def test_an_adapter_learns_in_place_of_the_weights(place: Path) -> None:
@@ -140,5 +158,7 @@ def test_stories_are_judged_and_prompts_stay_short(place: Path, begin: Any, cast
     assert world["checked"] * world["words"] / 1000 == pytest.approx(2 * 4 * 3)  # three events a passage
     assert set(result["ratio"]["text at 1"]) >= {"value", "low", "high", "of_checked"}
     assert result["prompt_tokens"]["write"]["most"] < 400
+    assert result["cut_panels"] == sum(r.get("cut_panels", 0) for r in rows)
+    assert ("too long to be shown whole" in panel_stories.line(result)) == bool(result["cut_panels"])
     still = [p for p in result["curve"] if p["temperature"] == 0]
     assert [p["diversity"]["value"] for p in still] == [0.0, 0.0]

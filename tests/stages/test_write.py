@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from engine.panel_kit import author
 from heedful.errors import UserError
@@ -25,7 +26,9 @@ def reply(prompt: Prompt, seed: Sequence[Any], number: int) -> str:
     return ". ".join(plan) + "."
 
 
-def session(folder: Path, lines: list[str], **settings: Any) -> tuple[desk.Desk, list[str]]:
+def session(
+    folder: Path, lines: list[str], reply: Any = reply, **settings: Any
+) -> tuple[desk.Desk, list[str]]:
     """Type lines at the terminal; what is shown comes back as text."""
     config = WriteConfig(model="scripted", output=folder, **{"premise": "Mina wants the key", **settings})
     typed, shown = iter(lines), list[str]()
@@ -38,7 +41,14 @@ def session(folder: Path, lines: list[str], **settings: Any) -> tuple[desk.Desk,
 
     who = author(reply)
     story = write.begun(config, who, folder / "story.json")
-    terminal = Terminal(ask, lambda thing: shown.append(str(thing)))
+    console = Console(width=120, force_terminal=False)
+
+    def show(thing: Any) -> None:
+        with console.capture() as caught:
+            console.print(thing)
+        shown.append(caught.get())
+
+    terminal = Terminal(ask, show, shown.append)
     story, _ = write.session(config, who, story, terminal, lambda now: write.save(folder, now))
     return story, shown
 
@@ -76,6 +86,52 @@ def test_a_session_of_every_move(tmp_path: Path) -> None:
     kinds = [p.source for p in desk.judgements(story)]
     assert kinds.count("desk-edit") == 1
     assert kinds.count("desk-plan") >= 5
+
+
+def garbled(prompt: Prompt, seed: Sequence[Any], number: int) -> str:
+    """Updates that leave a panel at odds with itself, with a line that is none."""
+    if prompt.messages[-1].content == "What has changed?":
+        return "thing Mina: a boat\nwell, well"
+    return reply(prompt, seed, number)
+
+
+def test_what_was_not_read_or_not_shown_and_contradictions_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "panel.json").write_text(
+        json.dumps({"people": [{"name": "Mina"}], "future": [f"event {n}" for n in range(40)]})
+    )
+    how: dict[str, Any] = {"reply": garbled, "panel": tmp_path / "panel.json", "panel_tokens": 30}
+    story, shown = session(tmp_path / "asked", ["1", "q"], **how)
+    said = " ".join(" ".join(shown).replace("│", " ").split())
+    assert "the model is not shown" in said
+    assert "lines of the update that could not be read: 1" in said
+    assert "'Mina' stands under 'person' and under 'thing'" in said
+    assert len(story.panel.future) == 40
+    # Where nobody is asked, each is said once.
+    _, shown = session(tmp_path / "alone", [], choose="first", steps=3, **how)
+    assert sum("'Mina' stands" in line for line in shown) == 1
+    monkeypatch.setattr(write, "open_author", lambda *_: author(garbled))
+    config = WriteConfig(
+        model="x", output=tmp_path / "out", choose="first", steps=3, panel=tmp_path / "panel.json"
+    )
+    result = write.main(config)
+    assert (result["unread"], result["contradicting"]) == (3, 3)
+    assert "3 updates with lines that could not be read, 3 panels that contradict" in write.line(result)
+
+
+def test_a_plan_too_long_for_a_request_costs_nothing(tmp_path: Path) -> None:
+    story, shown = session(tmp_path, ["Mina does " + "a little more " * 100, "1", "q"])
+    assert sum("in fewer words" in line for line in shown) == 1
+    assert [t.passage for t in story.turns] == ["", "Mina does 0."]
+
+
+def test_a_passage_appears_as_it_is_written_unless_it_is_drafted(tmp_path: Path) -> None:
+    _, shown = session(tmp_path / "one", ["2", "q"])
+    assert "Mina does 1." in shown
+    assert shown[shown.index("Mina does 1.") + 1] == "\n\n"
+    _, shown = session(tmp_path / "two", ["2", "q"], drafts=2)
+    assert "Mina does 1." not in shown
 
 
 def test_leaving_and_coming_back(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ class Model(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server: Any = self.server
         server.seen.append(body)
+        if "response_format" in body and not server.forms:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(b'{"error": {"message": "no response_format here"}}')
+            return
         if server.broken or (self.path.endswith("/rank") and not server.ranks):
             self.send_response(503)
             self.end_headers()
@@ -27,7 +32,9 @@ class Model(BaseHTTPRequestHandler):
             order = sorted(range(len(body["answers"])), key=lambda i: -len(body["answers"][i]))
             self._reply(json.dumps({"data": [{"index": i, "score": 0.0} for i in order]}))
             return
-        text = answer(body)
+        text = server.garbled or answer(body)
+        if "response_format" in body:
+            text = json.dumps({"lines": text.split("\n")})
         if not body.get("stream"):
             self._reply(json.dumps({"choices": [{"message": {"content": text}}]}))
             return
@@ -60,9 +67,12 @@ def answer(body: dict[str, Any]) -> str:
 
 @contextmanager
 def model() -> Iterator[Any]:
-    """The server, running; `.url`, `.seen` requests, `.broken` and `.ranks` to make it refuse."""
+    """The server, running; `.url`, `.seen` requests, `.broken`, `.ranks` and `.forms` to make it refuse.
+
+    `.garbled` is what it answers, whatever it is asked.
+    """
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    server.seen, server.broken, server.ranks = [], False, True
+    server.seen, server.broken, server.ranks, server.forms, server.garbled = [], False, True, True, ""
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -14,6 +14,8 @@ from desk_kit import model
 from playwright.sync_api import Browser
 from web_kit import Running
 
+from heedful.data.store import preferences
+
 PANEL = ["person Mina: in the mill", "person Tom: dead", "rule be brief"]
 
 
@@ -53,7 +55,7 @@ def test_a_passage_streams_and_the_panel_follows(desk: Running) -> None:
         assert state["fields"]["plan"] == []
         (told,) = [t for t in state["turns"] if t["passage"]]
         assert [m["why"] for m in told["marks"]] == ["Tom is dead"]
-        assert told["note"] == "1 lines of the update could not be read"
+        assert told["note"] == "lines of the update that could not be read: 1"
 
 
 def test_locks_edits_branches_and_every_export(desk: Running) -> None:
@@ -94,14 +96,73 @@ def test_choices_are_judgements_with_consent_only(desk: Running) -> None:
     assert len(choice.payload["options"]) == 3
     assert choice.payload["chosen"] == choice.payload["options"][0]
     assert panel.payload["preference"] > 0
+    texts = {a.id: a.text for a in store.answers()}
+    # What a model answers, and what the terminal keeps: a patch.
+    assert texts[panel.payload["first"]].startswith("lately Mina")
+    assert texts[panel.payload["first"]].endswith("drop person Tom\nperson Mina: awake")
+    assert texts[panel.payload["second"]] == "lately Mina goes home."
+    pairs = [(p.chosen.split("\n")[0], p.rejected.split("\n")[0]) for p in preferences(store)]
+    assert pairs[-3:] == [
+        ("plan Mina goes home", "plan Mina sings"),
+        ("plan Mina goes home", "plan Tom runs"),
+        ("lately Mina goes home.", "lately Mina goes home."),
+    ]
 
 
-@pytest.mark.parametrize(("choose", "chosen"), [("person", None), ("first", 0), ("reward", 1), ("judge", 2)])
+def test_an_edit_is_kept_for_the_step_on_which_it_was_made(desk: Running) -> None:
+    with desk.client("ann") as client:
+        story = begin(client, consent=True)
+        for _ in range(2):
+            client.post("/api/desk/go", json={"story": story, "turn": 0})
+            write(client, story, ["Mina goes home"], temperature=1)
+        client.post("/api/desk/go", json={"story": story, "turn": 0})
+        client.post("/api/desk/edit", json={"story": story, "field": "goals", "lines": ["rest"]})
+    (begun,) = [e for e in desk.studio.store.events() if e.annotator == "ann"]
+    (prompt,) = desk.studio.store.prompts(ids=[begun.prompt_id])
+    assert prompt.messages[-1].content == "Tale\nWhat does it begin from?"
+
+
+def test_a_server_is_held_to_forms_or_it_is_said(desk: Running, api: Any) -> None:
+    with desk.client("ann") as client:
+        story = begin(client)
+        assert client.post("/api/desk/plans", json={"story": story}).json()["held"] is True
+        last = write(client, story, ["Mina goes home"])[-1]
+        assert last["held"] is True
+        asked = [b["response_format"]["json_schema"]["schema"] for b in api.seen if "response_format" in b]
+        assert len(asked) == 3 + 1
+        assert "plan" in asked[0]["properties"]["lines"]["items"]["pattern"]
+        api.forms = False
+        reply = client.post("/api/desk/plans", json={"story": story}).json()
+        assert (len(reply["plans"]), reply["held"]) == (3, False)
+
+
+def test_lines_that_the_model_is_not_shown_stay_in_the_story(desk: Running, api: Any) -> None:
+    memory = [f"memory {n} {'was long ago ' * 20}" for n in range(60)]
+    with desk.client("ann") as client:
+        story = begin(client, panel=[*PANEL, *memory])
+        client.post("/api/desk/lock", json={"story": story, "field": "long_memory", "locked": True})
+        state = write(client, story, ["Mina goes home"])[-1]["state"]
+        assert len(state["fields"]["long_memory"]) == 60
+        assert "the model is not shown" in state["dropped"]
+        assert "of 'memory'" in state["dropped"]
+        own = [f"Mina does {n} {'and then ' * 100}" for n in range(50)]
+        refused = client.post("/api/desk/write", json={"story": story, "plan": own})
+        assert "in fewer words" in refused.json()["error"]["message"]
+        sentence = client.post("/api/desk/begin", json={"text": "word " * 4000})
+        assert sentence.json()["error"]["code"] == "desk_sentence"
+        api.garbled = "on and on " * 20_000
+        write(client, story, ["Mina sings"])
+    assert max(len(json.dumps(b["messages"])) for b in api.seen) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("choose", "chosen"), [("person", None), ("first", 0), ("rule", 1), ("reward", 1), ("judge", 2)]
+)
 def test_a_machine_may_choose_and_that_is_no_judgement(
     desk: Running, api: Any, choose: str, chosen: int | None
 ) -> None:
     with desk.client("ann") as client:
-        story = begin(client, consent=True)
+        story = begin(client, consent=True, panel=["place home: closed"] if choose == "rule" else PANEL)
         reply = client.post("/api/desk/plans", json={"story": story, "choose": choose}).json()
         assert reply["chosen"] == chosen
         write(client, story, reply["plans"][chosen or 0])
@@ -196,6 +257,48 @@ def test_a_story_by_keyboard(chrome: Browser, desk: Running) -> None:
     assert kinds == ["plan_choice"]
 
 
+def test_a_panel_is_edited_and_locked_and_a_branch_taken_by_keyboard(chrome: Browser, desk: Running) -> None:
+    with desk.client("ann") as client:
+        story = begin(client, consent=True)
+        write(client, story, ["Mina goes home"])
+    with tab(chrome, desk, "ann") as t:
+        t.open(f"/desk?story={story}")
+        t.page.wait_for_selector("[data-field=people] li")
+        t.page.locator("[data-field=people] button").nth(0).focus()
+        t.press("Enter")
+        t.page.wait_for_selector("[data-field=people] textarea:focus")
+        t.press("Control+Home")
+        t.page.keyboard.type("Zoe: in the barn\n")
+        t.press("Control+Enter")
+        t.page.wait_for_function(
+            "() => document.querySelector('[data-field=people] li')?.textContent === 'Zoe: in the barn'"
+        )
+        # The focus is back where it was, so the lock is the next thing on the way.
+        t.press("Tab", "Space")
+        t.page.wait_for_selector("[data-field=people] [aria-pressed=true]")
+        t.page.locator("[data-field=rules] button").nth(0).focus()
+        t.press("Enter")
+        t.page.wait_for_selector("[data-field=rules] textarea:focus")
+        t.page.keyboard.type("never kept")
+        t.press("Escape")
+        t.page.wait_for_selector("[data-field=rules] button:focus")
+        t.page.locator(".materials summary").focus()
+        t.press("Enter", "Tab", "Enter")
+        t.page.wait_for_selector("#passages p.fine")
+        t.press("w")
+        t.page.keyboard.press("Control+a")
+        t.page.keyboard.type("Mina sings")
+        t.press("Control+Enter")
+        t.page.wait_for_function("() => document.querySelector('.fresh')?.textContent === 'Mina sings.'")
+    with desk.client("ann") as client:
+        found = client.get("/api/desk/export/json", params={"story": story}).json()
+    assert found["locked"] == ["people"]
+    assert [t["parent"] for t in found["turns"]] == [-1, 0, 0]
+    assert found["turns"][1]["after"]["people"][0]["name"] == "Zoe"
+    assert found["turns"][1]["after"]["rules"] == ["be brief"]
+    assert [e.kind for e in desk.studio.store.events() if e.annotator == "ann"] == ["panel_comparison"]
+
+
 def test_the_model_as_judge_takes_a_plan_and_writes_on(chrome: Browser, desk: Running) -> None:
     with desk.client("ann") as client:
         story = begin(client)
@@ -231,12 +334,41 @@ def test_a_story_by_pointer(chrome: Browser, desk: Running, touch: bool) -> None
         )
         t.act(".materials summary")
         t.act(t.page.locator("#steps button").nth(0))
-        t.page.wait_for_selector("#passages .fine")
+        t.page.wait_for_selector("#passages p.fine")
     with desk.client("ann") as client:
         found = client.get("/api/desk/export/json", params={"story": story}).json()
     assert found["locked"] == ["people"]
     assert found["at"] == 0
     assert len(found["turns"]) == 3
+
+
+def test_what_is_wrong_is_shown_beside_the_text(chrome: Browser, desk: Running, api: Any) -> None:
+    with desk.client("ann") as client:
+        story = begin(client, panel=[*PANEL, *(f"future {n} {'to come ' * 30}" for n in range(40))])
+        client.post("/api/desk/edit", json={"story": story, "field": "things", "lines": ["Mina: a boat"]})
+        write(client, story, ["Mina sings"])
+    api.forms = False
+    with tab(chrome, desk, "ann") as t:
+        t.open(f"/desk?story={story}")
+        t.page.wait_for_selector(".passages .note")
+        assert t.page.inner_text(".passages .note") == "lines of the update that could not be read: 1"
+        warnings = t.page.locator("#warnings li").all_inner_texts()
+        assert warnings[0] == "'Mina' stands under 'person' and under 'thing'"
+        assert "the model is not shown" in warnings[1]
+        assert t.page.inner_text("#unheld") == ""
+        t.act("#ask")
+        t.page.wait_for_selector(".option input:checked")
+        assert "takes no forms" in t.page.inner_text("#unheld")
+
+
+def test_what_is_wrong_in_a_chinese_story_is_said_in_chinese(desk: Running, api: Any) -> None:
+    with desk.client("ann") as client:
+        story = begin(client, lang="zh", panel=["人物 米娜：在磨坊里", "人物 汤姆：死了", "物品 米娜：船"])
+        api.garbled = "汤姆笑了。"
+        state = write(client, story, ["汤姆笑"])[-1]["state"]
+        assert state["warnings"] == ["“米娜”既在“人物”中，又在“物品”中"]
+        (told,) = [t for t in state["turns"] if t["passage"]]
+        assert (told["note"], told["marks"][0]["why"]) == ("更新中有 1 行读不懂", "汤姆已死")
 
 
 def test_markup_of_a_model_is_text(chrome: Browser, desk: Running) -> None:

@@ -12,12 +12,22 @@ from heedful.data.messages import Skip, content_id, prompt_id
 from heedful.data.rows import messages_row
 from heedful.data.shapes import Shape
 from heedful.data.store import items, queries
+from heedful.data.store.convert import better_first, told
 from heedful.data.store.judgements import decode
-from heedful.data.store.records import Event, Where
+from heedful.data.store.records import Event, Judgement, Where
 from heedful.data.store.store import Store
 from heedful.data.wording import kind
 from heedful.errors import UserError
-from heedful.types import Comparison, Message, Preference, Ranking, Rating, Verdict
+from heedful.types import (
+    Comparison,
+    Message,
+    PanelComparison,
+    PanelRating,
+    Preference,
+    Ranking,
+    Rating,
+    Verdict,
+)
 
 
 def read_verdicts(
@@ -38,7 +48,10 @@ def write_verdicts(path: str | Path, verdicts: Iterable[Verdict]) -> int:
 
 
 def verdicts(store: Store, **where: Unpack[Where]) -> Iterator[Verdict]:
-    """Yield the store's current rankings, comparisons and ratings; an annotator's ratings of a prompt are one."""
+    """Yield what the store's current judgements say of answers, panels and plans: orders, pairs and marks.
+
+    An annotator's ratings of a prompt are one verdict.
+    """
     with store.reading() as connection:
         messages = {prompt.id: prompt.messages for prompt in items.get_prompts(connection, None, None)}
         texts = {answer.id: answer.text for answer in items.get_answers(connection, None, None)}
@@ -54,14 +67,14 @@ def spelled_out(
     names: list[str] = []
     for event in events:
         judgement = decode(event)
-        if isinstance(judgement, Rating):
+        if isinstance(judgement, Rating | PanelRating):
             key = (judgement.annotator, judgement.prompt_id, judgement.criterion)
             if key not in ratings:
                 found.append(ratings.setdefault(key, []))
                 names.append(str(event.id))
-            ratings[key].append(judgement)
-        elif isinstance(judgement, Ranking | Comparison):
-            found.append(_ordered(judgement, messages, texts, str(event.id)))
+            ratings[key].append(_mark(judgement))
+        for one in _orders(judgement):
+            found.append(_ordered(one, messages, texts, str(event.id)))
             names.append(str(event.id))
     return [
         v if isinstance(v, Verdict) else _rated(v, messages, texts, name)
@@ -117,6 +130,28 @@ def ranked(ratings: Sequence[float]) -> tuple[int, ...]:
     return tuple(places.index(r) for r in ratings)
 
 
+def _mark(judgement: Rating | PanelRating) -> Rating:
+    if isinstance(judgement, Rating):
+        return judgement
+    return Rating(
+        judgement.prompt_id,
+        judgement.panel_id,
+        judgement.annotator,
+        judgement.score,
+        judgement.criterion,
+        judgement.seconds,
+    )
+
+
+def _orders(judgement: Judgement) -> Sequence[Ranking | Comparison]:
+    """The orders that a judgement says: a ranking, two sides that may be tied, or a pair for each plan not taken."""
+    if isinstance(judgement, Ranking):
+        return [judgement]
+    if isinstance(judgement, Comparison | PanelComparison):
+        return [better_first(judgement)]
+    return told(judgement)
+
+
 def _ordered(
     judgement: Ranking | Comparison,
     messages: Mapping[str, tuple[Message, ...]],
@@ -127,9 +162,8 @@ def _ordered(
     if isinstance(judgement, Ranking):
         tiers = judgement.order
     else:
-        one, other, strength = judgement.first, judgement.second, float(abs(judgement.preference))
-        better = (one, other) if judgement.preference >= 0 else (other, one)
-        tiers = ((better[0],), (better[1],)) if judgement.preference else (better,)
+        one, other, strength = judgement.first, judgement.second, float(judgement.preference)
+        tiers = ((one,), (other,)) if judgement.preference else ((one, other),)
     return Verdict(
         messages=messages[judgement.prompt_id],
         answers=tuple(texts[answer] for tier in tiers for answer in tier),

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
@@ -72,6 +72,40 @@ class Endpoint:
         """Send `body` to url/path and return the JSON object that comes back; UserError if none does."""
         return self._ask(path, body)
 
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send `body` to url/path and yield the JSON objects of the event stream that comes back, as they come.
+
+        UserError where it breaks off; nothing is asked for twice.
+        """
+        try:
+            with _opener.open(self._request(path, body), timeout=self.timeout) as reply:
+                for line in self._lines(reply):
+                    if not line.startswith(b"data:"):
+                        continue
+                    if (data := line[5:].strip()) == b"[DONE]":
+                        return
+                    yield self._parsed(data)
+            raise UserError(f"{self.url} broke off in the middle of an answer: ask again")
+        except HTTPError as error:
+            try:
+                self._refused(error)
+            except _Transient as problem:
+                raise UserError(
+                    f"no answer from {self.url} ({problem}): is the server not overloaded?"
+                ) from error
+        except (HTTPException, OSError) as error:
+            raise UserError(f"{self.url} broke off ({said(str(error))}): is the server up?") from error
+
+    def _lines(self, reply: HTTPResponse) -> Iterator[bytes]:
+        size = 0
+        while line := reply.readline(1 << 20):
+            size += len(line)
+            if size > self.max_bytes:
+                raise UserError(
+                    f"{self.url} sent more than {self.max_bytes} bytes as one reply: is it the API?"
+                )
+            yield line
+
     def _ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         for turn in range(self.retries + 1):
             try:
@@ -86,13 +120,16 @@ class Endpoint:
                 self.sleep(min(pause, _LONGEST_PAUSE))
         raise AssertionError("unreachable")
 
-    def _once(self, path: str, body: Mapping[str, Any] | None) -> bytes:
+    def _request(self, path: str, body: Mapping[str, Any] | None) -> Request:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         address = f"{self.url.rstrip('/')}/{path}"
         data = None if body is None else json.dumps(body).encode()
-        request = Request(address, data, headers, method="GET" if data is None else "POST")
+        return Request(address, data, headers, method="GET" if data is None else "POST")
+
+    def _once(self, path: str, body: Mapping[str, Any] | None) -> bytes:
+        request = self._request(path, body)
         deadline = time.monotonic() + self.timeout
         try:
             with _opener.open(request, timeout=self.timeout) as reply:

@@ -2,19 +2,21 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 from heedful.data import chat
-from heedful.engine import terminal
+from heedful.engine import piecewise, terminal
 from heedful.engine.endpoint import Endpoint, Refused
 from heedful.engine.policy import Policy
-from heedful.engine.sampler import Asked, Sampler, TokenPrompt
-from heedful.engine.sampler_server import ServerSampler
+from heedful.engine.sampler import Asked, Sampler, TokenPrompt, cleaned
+from heedful.engine.sampler_server import USAGE, ServerSampler
 from heedful.engine.sampling import Sampling
-from heedful.panels.desk import Ask
+from heedful.errors import UserError
+from heedful.panels import budget
+from heedful.panels.desk import Ask, Fit
 from heedful.panels.grammar import Form, lines_of
 from heedful.types import Prompt
 
@@ -26,7 +28,7 @@ KEY = "HEEDFUL_API_KEY"
 class Author:
     """A sampler that answers panel requests.
 
-    `length` counts a text's tokens (a server's are estimated, three characters each), `context` is how many fit
+    `length` counts a text's tokens (a server's are estimated, three bytes each), `context` is how many fit
     or None if unknown, and `explained` says that requests carry the instructions. `constrained` is how answers are
     kept to their form: by a Lark grammar, by a JSON schema, or not at all ("").
     """
@@ -43,6 +45,9 @@ class Author:
     ) -> list[tuple[str, ...]]:
         """Texts for each request; requests of one form are answered together. All ask for as many answers."""
         how = Sampling(max_completion_length, temperature)
+        for ask in asks:
+            self._check(ask)
+        before = self._usage()
         alike: dict[Form | None, list[int]] = {}
         for number, ask in enumerate(asks):
             alike.setdefault(ask.form, []).append(number)
@@ -50,10 +55,55 @@ class Author:
         for form, numbers in alike.items():
             prompts = [self._prompt(str(i), asks[i]) for i in numbers]
             found |= zip(numbers, self._of_form(form, prompts, how, seed, asks[0].n), strict=True)
-        self.spent["requests"] += sum(map(len, found.values()))
-        self.spent["prompt_tokens"] += sum(sum(self.length(m.content) for m in a.messages) for a in asks)
-        self.spent["completion_tokens"] += sum(self.length(text) for row in found.values() for text in row)
+        self._spend(asks, [found[i] for i in range(len(asks))], self._usage() - before)
         return [tuple(ask.begun + text for text in found[i]) for i, ask in enumerate(asks)]
+
+    def pieces(
+        self, ask: Ask, *, temperature: float, max_completion_length: int, seed: Sequence[Any]
+    ) -> Iterator[str]:
+        """The answer that `answer` gives to a request without a form, piece by piece as it is written."""
+        self._check(ask)
+        how, prompt = Sampling(max_completion_length, temperature), self._prompt("0", ask)
+        if isinstance(self.sampler, Policy):
+            written = piecewise.pieces(self.sampler, prompt, how, seed=seed)
+        elif isinstance(self.sampler, ServerSampler):
+            written = self.sampler.pieces(prompt, how, seed=seed)
+        else:
+            written = iter(self.sampler.answer([prompt], how, seed=seed)[0].texts)
+        told = []
+        for piece in written:
+            told.append(cleaned(piece))
+            yield told[-1]
+        self._spend([ask], [("".join(told),)], Counter())
+
+    def _usage(self) -> Counter[str]:
+        return Counter(self.sampler.usage) if isinstance(self.sampler, ServerSampler) else Counter()
+
+    def _spend(self, asks: Sequence[Ask], answers: Sequence[Sequence[str]], usage: Counter[str]) -> None:
+        """Count what was asked and answered: as the server says, if each of its replies did, and else by `length`."""
+        requests = sum(map(len, answers))
+        if usage["replies"] < requests:
+            # A server reads the prompt for each answer, a model in this process once.
+            times = [1 if isinstance(self.sampler, Policy) else len(row) for row in answers]
+            lengths = [sum(self.length(m.content) for m in ask.messages) for ask in asks]
+            usage = Counter(
+                prompt_tokens=sum(n * size for n, size in zip(times, lengths, strict=True)),
+                completion_tokens=sum(self.length(text) for row in answers for text in row),
+            )
+        self.spent.update({name: usage[name] for name in USAGE})
+        self.spent["requests"] += requests
+
+    def fit(self, limit: int) -> Fit:
+        """What requests show of a panel: at most `limit` tokens."""
+        return partial(budget.shown, length=self.length, limit=limit)
+
+    def _check(self, ask: Ask) -> None:
+        size = frame_length(self, ask) + self.length(ask.begun)
+        if self.context is not None and size >= self.context:
+            raise UserError(
+                f"a request has {size} tokens, but the model's context holds {self.context}: lower panel_tokens, or "
+                "give it shorter passages"
+            )
 
     def _prompt(self, name: str, ask: Ask) -> Asked:
         """A request as the sampler takes it; an answer that has begun goes on in this process only."""

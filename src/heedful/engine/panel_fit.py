@@ -56,18 +56,21 @@ def trees_of(
     seed: int,
     max_length: int,
     window: int,
-) -> list[Tree]:
-    """What an arm makes of the steps in one pass; `constant` is what the arm `fixed` shows for all."""
+) -> tuple[list[Tree], int]:
+    """What an arm makes of the steps in one pass, and how many parts were longer than `max_length`.
+
+    Such parts are left out, but for plain text, which is cut. `constant` is what the arm `fixed` shows for all.
+    """
     if arm == "text":
-        found: list[Tree] = []
+        rows = []
         for row in stories(steps):
             told = [s.passage for s in row]
             cut = key("cut", seed, row[0].story) % len(told)  # windows begin elsewhere in each pass
             for part in (told[:cut], told[cut:]):
-                found += [plain(i[:max_length]) for i in panel_trees.windows(tokenizer, part, tokens=window)]
-        return found
+                rows += panel_trees.windows(tokenizer, part, tokens=window)
+        return [plain(ids[:max_length]) for ids in rows], sum(len(ids) > max_length for ids in rows)
     if arm == "panel":
-        return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)[0]
+        return panel_trees.trees(tokenizer, steps, shares, max_length=max_length, seed=seed)
     shown = strangers(steps, seed)
     panels = [constant] * len(shown) if arm == "fixed" else [s.before for s in shown]
     # One tree a passage, though a fixed panel could be shared: the control is to cost what it is compared with.
@@ -75,7 +78,8 @@ def trees_of(
         panel_trees.dialogue(tokenizer, s, p, write=True, update=False)
         for s, p in zip(shown, panels, strict=True)
     ]
-    return [Tree(prompt_node(p), (node,)) for p, node in asked if len(p) + len(node.ids) <= max_length]
+    found = [Tree(prompt_node(p), (node,)) for p, node in asked if len(p) + len(node.ids) <= max_length]
+    return found, len(asked) - len(found)
 
 
 def fixed(steps: Sequence[Step]) -> Panel:

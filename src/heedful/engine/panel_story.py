@@ -92,6 +92,7 @@ def from_panels(
     panel's own.
     """
     now = list(desks)
+    how: dict[str, Any] = {"explained": author.explained, "fit": author.fit(panel_tokens)}
 
     def noted(asks: Sequence[desk.Ask]) -> Sequence[desk.Ask]:
         if prompts is not None:
@@ -99,8 +100,7 @@ def from_panels(
         return asks
 
     for number in range(passages):
-        now = [desk.fitted(d, author.length, panel_tokens)[0] for d in now]
-        asks = [desk.ask_plan(d, plans, explained=author.explained, closed=closed) for d in now]
+        asks = [desk.ask_plan(d, plans, closed=closed, **how) for d in now]
         answers = author.answer(
             noted(asks),
             temperature=heat.plan,
@@ -111,7 +111,7 @@ def from_panels(
         now = [desk.choose(d, plan) for d, plan in zip(now, choose(now, candidates), strict=True)]
         told = held(
             author,
-            noted([desk.ask_write(d, explained=author.explained) for d in now]),
+            noted([desk.ask_write(d, **how) for d in now]),
             [d.panel for d in now],
             drafts=drafts,
             temperature=heat.prose,
@@ -119,10 +119,7 @@ def from_panels(
             seed=(*seed, number, "write"),
         )
         told = [passage or "-" for passage in told]
-        asks = [
-            desk.ask_update(d, t, explained=author.explained, closed=closed)
-            for d, t in zip(now, told, strict=True)
-        ]
+        asks = [desk.ask_update(d, t, closed=closed, **how) for d, t in zip(now, told, strict=True)]
         patches = author.kept(
             noted(asks),
             partial(unlike, now, told),

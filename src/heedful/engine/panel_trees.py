@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.data import chat
-from heedful.engine.batch import Node, Tree, plain, prompt_node
+from heedful.engine.batch import Node, Tree, prompt_node
 from heedful.engine.randomness import key
 from heedful.panels import requests
 from heedful.panels.exchange import Step
@@ -25,7 +25,7 @@ class Shares:
 
     `write`: P(passage | panel before). `update`: P(state after | panel before, passage). `plan`: P(plan | state).
     `read` is `update` without the plan in the panel before, as a text is read that nobody planned. `partial` is
-    `write` with a random part of the panel. `text` is the passage as plain text, for comparison.
+    `write` with a random part of the panel. `text` goes on from the story's own newest text, for comparison.
     """
 
     write: float = 1.0
@@ -51,6 +51,7 @@ def trees(
     found: dict[tuple[tuple[int, ...], float], list[Node]] = {}
     texts: list[Tree] = []
     too_long = 0
+    told = earlier(steps)
     for step in steps:
         for prompt, node in answers(tokenizer, step, shares, seed):
             if len(prompt) + len(node.ids) > max_length:
@@ -58,14 +59,28 @@ def trees(
             else:
                 found.setdefault((prompt, step.weight), []).append(node)
         if shares.drawn(seed, step, "text"):
-            ids = [*beginning(tokenizer), *encoded(tokenizer, step.passage), tokenizer.eos_token_id]
-            texts.append(plain(ids[:max_length], weight=step.weight))
+            passage = [*encoded(tokenizer, step.passage), *encoded(tokenizer, "\n")]
+            context = recent(tokenizer, told[step.story, step.index], tokens=max_length - len(passage))
+            if len(context) + len(passage) > max_length:
+                too_long += 1
+            else:
+                texts.append(Tree(prompt_node(context), (trained(passage),), weight=step.weight))
     grouped = [
         Tree(prompt_node(p), tuple(some), weight=w)
         for (p, w), nodes in found.items()
         for some in groups(nodes, 2 * max_length - len(p))
     ]
     return grouped + texts, too_long
+
+
+def earlier(steps: Sequence[Step]) -> dict[tuple[str, int], list[str]]:
+    """The passages of a story that stand before each of its steps."""
+    found: dict[tuple[str, int], list[str]] = {}
+    told: dict[str, list[str]] = {}
+    for step in sorted(steps, key=lambda s: s.index):
+        found[step.story, step.index] = list(told.setdefault(step.story, []))
+        told[step.story].append(step.passage)
+    return found
 
 
 def groups(nodes: Sequence[Node], room: int) -> list[list[Node]]:

@@ -25,15 +25,10 @@ def first(stories: Sequence[Desk], candidates: Sequence[Sequence[Plan]]) -> list
 
 def agreeing(stories: Sequence[Desk], candidates: Sequence[Sequence[Plan]]) -> list[Plan]:
     """Each story takes the plan that speaks least against its panel and itself, by the rules of `consistency`."""
-
-    def faults(story: Desk, plan: Plan) -> int:
-        against = consistency.contradictions(story.panel.with_field("plan", plan))
-        return len(against) + len(consistency.marks(story.panel, "\n".join(plan)))
-
-    def best(story: Desk, plans: Sequence[Plan]) -> Plan:
-        return min(plans, key=lambda plan: faults(story, plan))
-
-    return [best(story, plans) for story, plans in zip(stories, candidates, strict=True)]
+    return [
+        plans[consistency.agreeing(story.panel, plans)]
+        for story, plans in zip(stories, candidates, strict=True)
+    ]
 
 
 def by(judge: Judge) -> Choose:

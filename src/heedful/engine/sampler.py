@@ -69,7 +69,12 @@ def keys(prompt: Asked, how: Sampling, seed: Sequence[Any], n: int) -> tuple[int
 
 def shown(text: str, how: Sampling) -> str:
     """An answer's text as people and judges read it: up to the stop string, without control characters."""
-    return cut(text, how.stop).translate(_CONTROL).strip()
+    return cleaned(cut(text, how.stop)).strip()
+
+
+def cleaned(text: str) -> str:
+    """A text without control characters."""
+    return text.translate(_CONTROL)
 
 
 def answered(prompt: tuple[int, ...], drawn: Sequence[tuple[Sample, str]], how: Sampling, n: int) -> Answered:

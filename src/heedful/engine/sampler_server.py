@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -21,7 +22,9 @@ from heedful.engine.sampler import (
     tells_logp,
 )
 from heedful.engine.sampling import Sample, Sampling
-from heedful.errors import UserError
+from heedful.errors import UserError, said
+
+USAGE = ("prompt_tokens", "completion_tokens")
 
 
 class ServerSampler:
@@ -31,7 +34,7 @@ class ServerSampler:
     prompts are rendered here, as in training, and go to /completions as token ids. `tokens` asks for the answers'
     ids and log-probs too, which vLLM's server gives; else they are empty, as are log-probs at temperatures other
     than 0 and 1, since servers tell those of temperature 1. Options beyond OpenAI's own are sent only where they
-    are used.
+    are used. `usage` adds up the tokens that replies say they took, and counts the replies that say it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ServerSampler:
             chat.ensure_chat_template(tokenizer)
         self.endpoint, self.model, self.tokenizer = endpoint, model, tokenizer
         self.tokens, self.connections = tokens, connections
+        self.usage = Counter[str]()
 
     def answer(
         self, prompts: Sequence[Asked], how: Sampling, *, seed: Sequence[Any], n: int = 1, slots: int = 64
@@ -60,12 +64,27 @@ class ServerSampler:
         sent = [self._prompt(p) for p in prompts]
         jobs = [(s, k) for s, p in zip(sent, prompts, strict=True) for k in keys(p, how, seed, n)]
         with ThreadPool(min(slots, self.connections)) as pool:  # of threads that end with the process
-            drawn = list(pool.imap(lambda job: self._ask(job[0], job[1], how), jobs))
+            replies = list(pool.imap(lambda job: self._ask(job[0], job[1], how), jobs))
+        for *_, usage in replies:
+            self.usage.update(usage)
+        drawn = [(sample, text) for sample, text, _ in replies]
         each = len(jobs) // len(prompts) if prompts else 0
         return [
             answered(tuple(s.get("prompt", ())), drawn[i * each : (i + 1) * each], how, n)
             for i, s in enumerate(sent)
         ]
+
+    def pieces(self, prompt: Asked, how: Sampling, *, seed: Sequence[Any]) -> Iterator[str]:
+        """The first answer that `answer` gives with this seed, piece by piece as the server sends it."""
+        check_foreign(how, "a server")
+        sent, (k,) = self._prompt(prompt), keys(prompt, how, seed, 1)
+        body = {"model": self.model, **sent, **_options(how), "seed": k >> 32, "stream": True}
+        to_chat = "messages" in sent
+        for event in self.endpoint.events("chat/completions" if to_chat else "completions", body):
+            if event.get("error"):
+                raise UserError(f"{self.endpoint.url} broke off: {said(json.dumps(event))}")
+            if event.get("choices"):  # the last event of some servers has none
+                yield _Reply(event, self.endpoint.url).piece(to_chat)
 
     def _prompt(self, prompt: Asked) -> dict[str, Any]:
         if self.tokenizer is not None:
@@ -76,7 +95,7 @@ class ServerSampler:
             )
         return {"messages": [{"role": m.role, "content": m.content} for m in prompt.messages]}
 
-    def _ask(self, prompt: dict[str, Any], k: int, how: Sampling) -> tuple[Sample, str]:
+    def _ask(self, prompt: dict[str, Any], k: int, how: Sampling) -> tuple[Sample, str, dict[str, int]]:
         to_chat = "messages" in prompt
         logprobs = tells_logp(how) and (self.tokens or how.best_of is not None)
         body = {"model": self.model, **prompt, **_options(how), "seed": k >> 32}  # many servers take 31 bits
@@ -84,15 +103,14 @@ class ServerSampler:
             body["logprobs"] = True if to_chat else 1
         if self.tokens:
             body["return_token_ids"] = True
-        reply = _Reply(
-            self.endpoint.post("chat/completions" if to_chat else "completions", body), self.endpoint.url
-        )
+        whole = self.endpoint.post("chat/completions" if to_chat else "completions", body)
+        reply = _Reply(whole, self.endpoint.url)
         ids = reply.ids(how.max_completion_length) if self.tokens else []
         logp = reply.logp(how.max_completion_length, to_chat) if logprobs else []
         if self.tokens and logprobs and len(ids) != len(logp):
             raise reply.wrong("as many log-probs as token ids")
         sample = Sample(np.array(ids, np.int64), np.array(logp, np.float32), reply.finished())
-        return sample, reply.text(to_chat)
+        return sample, reply.text(to_chat), _usage(whole)
 
 
 def _options(how: Sampling) -> dict[str, Any]:
@@ -108,6 +126,14 @@ def _options(how: Sampling) -> dict[str, Any]:
     if how.grammar:
         options["response_format"] = _response_format(how.grammar)
     return options
+
+
+def _usage(reply: dict[str, Any]) -> dict[str, int]:
+    """The tokens that a reply says it took; nothing where it does not say."""
+    usage = reply.get("usage")
+    found = {name: usage.get(name) for name in USAGE} if isinstance(usage, dict) else {}
+    counts = {name: n for name, n in found.items() if type(n) is int and 0 <= n < 2**53}
+    return {**counts, "replies": 1} if len(counts) == len(USAGE) else {}
 
 
 def _response_format(grammar: str) -> dict[str, Any]:
@@ -134,6 +160,12 @@ class _Reply:
         return UserError(
             f"{self.url} did not send {wanted}: is it an OpenAI-compatible API that can do this?"
         )
+
+    def piece(self, from_chat: bool) -> str:
+        """What an event of a stream adds; not every event adds something."""
+        part = self.choice.get("delta") if from_chat else self.choice
+        text = part.get("content" if from_chat else "text") if isinstance(part, dict) else None
+        return text.encode(errors="replace").decode() if isinstance(text, str) else ""
 
     def text(self, from_chat: bool) -> str:
         message = self.choice.get("message") if from_chat else self.choice

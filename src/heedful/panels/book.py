@@ -12,6 +12,7 @@ from heedful.panels.exchange import Step
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[.!?。！？]+[”’\"'」』）)]*\s*|[^\n]+\n?|\n+")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+(?:['’-][^\W\u3400-\u9fff]+)*")
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MIMETYPE = "application/epub+zip"
 
 
@@ -48,14 +49,30 @@ def markdown(story: desk.Desk) -> str:
     return f"# {story.title}\n\n" + "\n\n".join(desk.passages(story)) + "\n"
 
 
-def steps(story: desk.Desk, name: str) -> list[Step]:
-    """The story's turns as steps to learn from."""
+def steps(story: desk.Desk, name: str, model: str = "") -> list[Step]:
+    """The story's turns as steps to learn from; their panels are the model's where no person has edited them."""
     turns = [turn for turn in desk.path(story) if turn.passage]
-    return [Step(name, n, t.passage, t.before, t.after, source="person") for n, t in enumerate(turns)]
+    return [
+        Step(
+            name,
+            n,
+            t.passage,
+            t.before,
+            t.after,
+            story.condition,
+            source="person" if t.edited else "model",
+            model=model,
+        )
+        for n, t in enumerate(turns)
+    ]
 
 
 def epub(title: str, passages: Sequence[str], lang: str = "en") -> bytes:
-    """A book of one chapter in EPUB 3. The same story gives the same bytes."""
+    """A book of one chapter in EPUB 3. The same story gives the same bytes.
+
+    Characters that XML may not hold, which a model can write, are left out.
+    """
+    title, passages = _NO_XML.sub("", title), [_NO_XML.sub("", p) for p in passages]
     body = "\n".join(
         f"<p>{html.escape(line)}</p>" for p in passages for line in p.split("\n") if line.strip()
     )

@@ -4,10 +4,11 @@ The rules are narrow on purpose: what they mark is worth a look, and what they l
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from heedful.panels.panel import NAMED, Entry, Field, Panel
+from heedful.panels.text import WORDS
 from heedful.types import Lang
 
 DEAD: dict[Lang, re.Pattern[str]] = {
@@ -61,6 +62,31 @@ _OPENERS = (  # how a sentence may open before its subject
     r"above all|all this time|that (?:day|night|morning|evening)|"
     r"于是|如今|那天夜里|又一次|过了一会|小心地|可惜|素来|最最重要|一直以来)"
 )
+_SAYS: dict[Lang, dict[str, str]] = {
+    "en": {
+        "both": "'{name}' is both '{one}' and '{other}' under '{field}'",
+        "twice": "'{name}' stands under '{one}' and under '{other}'",
+        "dead plan": "'{name}' is dead, but the plan is '{line}'",
+        "closed plan": "'{name}' is closed, but the plan is '{line}'",
+        "dead": "{name} is dead",
+        "closed": "{name} is closed",
+        "state": "{name} is {state}",
+        "in": "{name} is in {where}",
+        "from": "{name} comes from {where}",
+    },
+    "zh": {
+        "both": "“{field}”中“{name}”既是“{one}”又是“{other}”",
+        "twice": "“{name}”既在“{one}”中，又在“{other}”中",
+        "dead plan": "“{name}”已死，计划却是“{line}”",
+        "closed plan": "“{name}”去不得，计划却是“{line}”",
+        "dead": "{name}已死",
+        "closed": "{name}去不得",
+        "state": "{name}{state}",
+        "in": "{name}在{where}",
+        "from": "{name}来自{where}",
+    },
+}
+"""What is said about a panel or a sentence, in the story's own language."""
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
@@ -74,30 +100,41 @@ class Mark:
 
 
 def contradictions(panel: Panel) -> list[str]:
-    """What a panel says against itself, a sentence each."""
+    """What a panel says against itself, a sentence each, in its own language."""
+    says, words = _SAYS[panel.lang], WORDS[panel.lang].field
     found = []
     for field in NAMED:
         states: dict[str, str] = {}
         for entry in panel.entries(field):
             if entry.name in states and states[entry.name] != entry.state:
-                found.append(f"'{entry.name}' is both '{states[entry.name]}' and '{entry.state}' in {field}")
+                one, other = states[entry.name], entry.state
+                found.append(says["both"].format(name=entry.name, one=one, other=other, field=words[field]))
             states.setdefault(entry.name, entry.state)
     homes: dict[str, Field] = {}
     for field in NAMED:
         for entry in panel.entries(field):
-            if homes.setdefault(entry.name, field) != field:
-                found.append(f"'{entry.name}' stands in {homes[entry.name]} and in {field}")
+            if (home := homes.setdefault(entry.name, field)) != field:
+                found.append(says["twice"].format(name=entry.name, one=words[home], other=words[field]))
     for name in dead(panel):
         found += [
-            f"'{name}' is dead, but the plan is '{line}'"
+            says["dead plan"].format(name=name, line=line)
             for line in panel.plan
             if _acts(name, line) or _met(panel.lang, name, line)
         ]
     for name in shut(panel):
         found += [
-            f"'{name}' is closed, but the plan is '{line}'" for line in panel.plan if mentioned(name, line)
+            says["closed plan"].format(name=name, line=line) for line in panel.plan if mentioned(name, line)
         ]
     return list(dict.fromkeys(found))
+
+
+def agreeing(panel: Panel, plans: Sequence[Sequence[str]]) -> int:
+    """The number, from 0, of the plan that speaks least against the panel and itself; of equal ones the first."""
+
+    def faults(plan: Sequence[str]) -> int:
+        return len(contradictions(panel.with_field("plan", plan))) + len(marks(panel, "\n".join(plan)))
+
+    return min(range(len(plans)), key=lambda number: faults(plans[number]))
 
 
 def dead(panel: Panel) -> list[str]:
@@ -134,18 +171,19 @@ def places_of(panel: Panel) -> dict[str, str]:
 
 
 def _against(panel: Panel, sentence: str, gone: Collection[str], where: Mapping[str, str]) -> Iterator[str]:
+    says = _SAYS[panel.lang]
     alive = not DEAD[panel.lang].search(sentence) and not _PAST[panel.lang].search(sentence)
     dies = _DIES[panel.lang].search(sentence)
     for name in gone:
         if (_acts(name, sentence) and (alive or dies)) or (alive and _met(panel.lang, name, sentence)):
-            yield f"{name} is dead"
+            yield says["dead"].format(name=name)
     for entry in panel.people if _IS_DEAD[panel.lang].search(sentence) else ():
         if entry.state and entry.name not in gone and _acts(entry.name, sentence):
-            yield f"{entry.name} is {entry.state}"
+            yield says["state"].format(name=entry.name, state=entry.state)
     for name in shut(panel):
         entered = re.search(_ENTERS[panel.lang] + re.escape(name), sentence, re.IGNORECASE)
         if entered and not CLOSED[panel.lang].search(sentence):
-            yield f"{name} is closed"
+            yield says["closed"].format(name=name)
     yield from _not_from(panel, sentence)
     said = _IN[panel.lang].search(sentence)
     if said is None:
@@ -153,7 +191,7 @@ def _against(panel: Panel, sentence: str, gone: Collection[str], where: Mapping[
     for name, place in where.items():
         subject = _acts(name, sentence) or _ends(name, sentence[: said.start()])
         if subject and place.lower() not in said["where"].lower():
-            yield f"{name} is in {place}"
+            yield says["in"].format(name=name, where=place)
 
 
 def _not_from(panel: Panel, sentence: str) -> Iterator[str]:
@@ -168,7 +206,7 @@ def _not_from(panel: Panel, sentence: str) -> Iterator[str]:
         ):
             continue
         if known["where"].lower() != said["where"].lower():
-            yield f"{known['who']} comes from {known['where']}"
+            yield _SAYS[panel.lang]["from"].format(name=known["who"], where=known["where"])
 
 
 def _followed(

@@ -4,17 +4,19 @@ Whoever runs it (the terminal, a web page, a stage) takes an `Ask`, gets texts f
 Every function returns a new `Desk`; nothing is ever lost, so one can go back to any step and branch off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from heedful.errors import UserError
-from heedful.panels import budget, consistency, exchange, grammar, requests
+from heedful.panels import consistency, exchange, grammar, requests
 from heedful.panels.grammar import Form
 from heedful.panels.panel import FIELDS, Field, Panel, clean, known_field
-from heedful.types import Message, Preference
+from heedful.types import Lang, Message, Preference
 
 Kind = Literal["plan", "write", "update"]
+Fit = Callable[[Panel], Panel]
+"""A panel -> what a request shows of it (`budget.shown`). The story itself keeps every line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Ask:
 class Turn:
     """One step of a story: the panel that the passage was written from, the passage, and the panel after it.
 
-    The first turn has no passage. `parent` is the turn before, -1 for the first.
+    The first turn has no passage. `parent` is the turn before, -1 for the first; `edited` says that a person has
+    changed the panel after it.
     """
 
     number: int
@@ -44,13 +47,19 @@ class Turn:
     passage: str
     after: Panel
     note: str = ""
+    edited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A person's judgement at the desk: of several plans one was chosen (or written), or a panel was edited."""
+    """A person's judgement at the desk: of several plans one was chosen (or written), or a panel was edited.
+
+    `turn` is the step on which it was made, `panel` the one that the answers are about. Of an edited panel `chosen`
+    and `others` are patches of it.
+    """
 
     kind: Literal["plan", "edit"]
+    turn: int
     panel: Panel
     chosen: str
     others: tuple[str, ...]
@@ -97,9 +106,16 @@ def passages(desk: Desk) -> list[str]:
     return [turn.passage for turn in path(desk) if turn.passage]
 
 
-def ask_plan(desk: Desk, n: int = 3, *, explained: bool = False, closed: bool = False) -> Ask:
+def whole(panel: Panel) -> Panel:
+    """Every line of a panel is shown."""
+    return panel
+
+
+def ask_plan(
+    desk: Desk, n: int = 3, *, fit: Fit = whole, explained: bool = False, closed: bool = False
+) -> Ask:
     """Ask for `n` candidate plans; with a closed cast, for such as name nobody but whom the panel has."""
-    messages = requests.plan(desk.panel, desk.condition, explained=explained)
+    messages = requests.plan(fit(desk.panel.without("plan")), desk.condition, explained=explained)
     form = grammar.closed_plan(desk.panel) if closed else grammar.plan(desk.panel.lang)
     return Ask("plan", messages, form, n)
 
@@ -108,34 +124,39 @@ def plans(desk: Desk, answers: Sequence[str]) -> list[tuple[str, ...]]:
     """The different plans that answers to `ask_plan` spell; one that spells none is taken sentence by line."""
     found = []
     for answer in answers:
-        lines = requests.plan_lines(answer, desk.panel.lang) or tuple(
-            line for raw in answer.split("\n") if (line := clean(raw))
-        )
+        lines = requests.plan_lines(answer, desk.panel.lang) or _lines(answer.split("\n"))
         found.append(lines[:5])
     return list(dict.fromkeys(filter(None, found)))
 
 
 def choose(desk: Desk, plan: Sequence[str], others: Sequence[Sequence[str]] = ()) -> Desk:
     """Take a plan, one of the model's or the person's own; the ones not taken are what it was preferred to."""
-    lines = tuple(line for raw in plan if (line := clean(raw)))
+    lines = _lines(plan)
     if not lines:
         raise UserError("a plan needs at least one line that says what comes next")
-    rejected = tuple("\n".join(o) for o in others if tuple(o) != lines)
-    asked = desk.panel.without("plan")
-    changed = _stand(desk, desk.panel.with_field("plan", lines))
-    return _kept(changed, Choice("plan", asked, "\n".join(lines), rejected)) if rejected else changed
+    changed = _stand(desk, replace(desk.turn, after=desk.panel.with_field("plan", lines)))
+    rejected = map("\n".join, filter(None, map(_lines, others)))
+    return _judged(changed, "plan", desk.panel.without("plan"), "\n".join(lines), rejected)
 
 
-def ask_write(desk: Desk, n: int = 1, *, explained: bool = False) -> Ask:
+def ask_write(desk: Desk, n: int = 1, *, fit: Fit = whole, explained: bool = False) -> Ask:
     """Ask for `n` drafts of the passage that the plan tells."""
     if not desk.panel.plan:
         raise UserError("there is no plan for the next passage: choose one or write one")
-    return Ask("write", requests.write(desk.panel, desk.condition, explained=explained), n=n)
+    return Ask("write", requests.write(fit(desk.panel), desk.condition, explained=explained), n=n)
 
 
-def ask_update(desk: Desk, passage: str, n: int = 1, *, explained: bool = False, closed: bool = False) -> Ask:
+def ask_update(
+    desk: Desk,
+    passage: str,
+    n: int = 1,
+    *,
+    fit: Fit = whole,
+    explained: bool = False,
+    closed: bool = False,
+) -> Ask:
     """Ask what a passage has changed; with a closed cast, only for what it names of the panel."""
-    messages = requests.update(desk.panel, passage, desk.condition, explained=explained)
+    messages = requests.update(fit(desk.panel), passage, desk.condition, explained=explained)
     form = grammar.closed_patch(desk.panel, passage) if closed else grammar.patch(desk.panel.lang)
     return Ask("update", messages, form, n)
 
@@ -147,23 +168,23 @@ def written(desk: Desk, passage: str, patch: str) -> Desk:
         raise UserError("the model wrote nothing: try again, or write the passage yourself")
     before = desk.panel
     after, bad = requests.updated(before, patch, desk.locked)
-    note = f"{len(bad)} lines of the update could not be read" if bad else ""
+    note = _UNREAD[before.lang].format(n=len(bad)) if bad else ""
     turn = Turn(len(desk.turns), desk.at, before, text, after, note)
     return replace(desk, turns=(*desk.turns, turn), at=turn.number)
 
 
 def edit(desk: Desk, panel: Panel) -> Desk:
     """Put a person's panel in the place of the one that stands."""
-    if panel == desk.panel:
+    turn, old = desk.turn, desk.panel
+    if panel == old:
         return desk
-    changed = _stand(desk, panel)
-    before, after = (
-        requests.patch_of(desk.turn.before, desk.panel),
-        requests.patch_of(desk.turn.before, panel),
+    start = turn.before if turn.passage else Panel(lang=panel.lang)
+    changed = _stand(desk, replace(turn, after=panel, edited=True))
+    changed = _judged(
+        changed, "edit", start, requests.patch_of(start, panel), [requests.patch_of(start, old)]
     )
-    if not desk.turn.passage or before == after:
-        return changed
-    return _kept(changed, Choice("edit", desk.turn.before, after, (before,)))
+    others = ["\n".join(old.plan)] if old.plan else []
+    return _judged(changed, "plan", panel.without("plan"), "\n".join(panel.plan), others)
 
 
 def lock(desk: Desk, field: str, locked: bool = True) -> Desk:
@@ -190,12 +211,6 @@ def back(desk: Desk) -> Desk:
     return go(desk, max(0, desk.turn.parent))
 
 
-def fitted(desk: Desk, length: Any, limit: int) -> tuple[Desk, str]:
-    """The desk with a panel of at most `limit` tokens, and a sentence about what was left out."""
-    panel, dropped = budget.fit(desk.panel, length, limit)
-    return (desk if panel == desk.panel else _stand(desk, panel)), budget.said(dropped, limit)
-
-
 def warnings(desk: Desk) -> list[str]:
     """What the panel says against itself, and what the newest passage says against the panel before it."""
     turn = desk.turn
@@ -210,36 +225,53 @@ def judgements(desk: Desk) -> list[Preference]:
 
     A chosen plan is preferred to each of the others; an edited update to the one that was edited.
     """
-    if not desk.consent:
-        return []
-    found = []
-    for number, choice in enumerate(desk.choices):
-        if choice.kind == "plan":
-            messages = requests.plan(choice.panel, desk.condition)
-            spelled = [_plan_text(choice.panel, p) for p in (choice.chosen, *choice.others)]
-        else:
-            turn = next(t for t in desk.turns if t.before == choice.panel and t.passage)
-            messages = requests.update(choice.panel, turn.passage, desk.condition)
-            spelled = [choice.chosen, *choice.others]
-        found += [
-            Preference(messages, spelled[0], other, id=f"{number}", source=f"desk-{choice.kind}")
-            for other in spelled[1:]
-            if other != spelled[0] and spelled[0]
-        ]
-    return found
+    return [
+        Preference(request(desk, c), spelled(c)[0], other, id=f"{number}", source=f"desk-{c.kind}")
+        for number, c in enumerate(desk.choices if desk.consent else ())
+        for other in spelled(c)[1:]
+    ]
 
 
-def _plan_text(panel: Panel, plan: str) -> str:
-    return requests.plan_of(panel.with_field("plan", plan.split("\n")))
+def request(desk: Desk, choice: Choice) -> tuple[Message, ...]:
+    """The request that a choice is between answers to."""
+    passage = desk.turns[choice.turn].passage
+    if choice.kind == "plan":
+        return requests.plan(choice.panel, desk.condition)
+    if passage:
+        return requests.update(choice.panel, passage, desk.condition)
+    return requests.begin(desk.title, choice.panel.lang, desk.condition)
 
 
-def _stand(desk: Desk, panel: Panel) -> Desk:
-    turn = replace(desk.turn, after=panel)
+def spelled(choice: Choice) -> list[str]:
+    """The answers that a choice is between, as a model would give them, the chosen one first."""
+    answers = [choice.chosen, *choice.others]
+    if choice.kind == "edit":
+        return answers
+    return [requests.plan_of(choice.panel.with_field("plan", a.split("\n"))) for a in answers]
+
+
+def _lines(plan: Iterable[str]) -> tuple[str, ...]:
+    return tuple(line for raw in plan if (line := clean(raw)))
+
+
+_UNREAD: dict[Lang, str] = {
+    "en": "lines of the update that could not be read: {n}",
+    "zh": "更新中有 {n} 行读不懂",
+}
+
+
+def _stand(desk: Desk, turn: Turn) -> Desk:
     return replace(desk, turns=(*desk.turns[: desk.at], turn, *desk.turns[desk.at + 1 :]))
 
 
-def _kept(desk: Desk, choice: Choice) -> Desk:
-    return replace(desk, choices=(*desk.choices, choice)) if desk.consent else desk
+def _judged(
+    desk: Desk, kind: Literal["plan", "edit"], panel: Panel, chosen: str, others: Iterable[str]
+) -> Desk:
+    """The desk with a choice, if there was one and it may be kept."""
+    rejected = tuple(other for other in others if other != chosen)
+    if not (desk.consent and chosen and rejected):
+        return desk
+    return replace(desk, choices=(*desk.choices, Choice(kind, desk.at, panel, chosen, rejected)))
 
 
 def to_json(desk: Desk) -> dict[str, Any]:
@@ -258,11 +290,18 @@ def to_json(desk: Desk) -> dict[str, Any]:
                 "passage": t.passage,
                 "after": exchange.to_json(t.after),
                 "note": t.note,
+                "edited": t.edited,
             }
             for t in desk.turns
         ],
         "choices": [
-            {"kind": c.kind, "panel": exchange.to_json(c.panel), "chosen": c.chosen, "others": list(c.others)}
+            {
+                "kind": c.kind,
+                "turn": c.turn,
+                "panel": exchange.to_json(c.panel),
+                "chosen": c.chosen,
+                "others": list(c.others),
+            }
             for c in desk.choices
         ],
     }
@@ -279,11 +318,18 @@ def from_json(data: Any, where: str = "the story") -> Desk:
                 str(t["passage"]),
                 exchange.from_json(t["after"], where),
                 str(t["note"]),
+                bool(t.get("edited", False)),
             )
             for n, t in enumerate(data["turns"])
         )
         choices = tuple(
-            Choice(c["kind"], exchange.from_json(c["panel"], where), str(c["chosen"]), tuple(c["others"]))
+            Choice(
+                c["kind"],
+                int(c["turn"]),
+                exchange.from_json(c["panel"], where),
+                str(c["chosen"]),
+                tuple(map(str, c["others"])),
+            )
             for c in data["choices"]
         )
         locked = tuple(known_field(f) for f in data["locked"])
@@ -301,6 +347,7 @@ def from_json(data: Any, where: str = "the story") -> Desk:
             f"{where} is no story of the writer's desk: {type(error).__name__} at {error}"
         ) from None
     right = all(-1 <= t.parent < t.number for t in desk.turns) and 0 <= desk.at < len(desk.turns)
+    right = right and all(0 <= c.turn < len(desk.turns) for c in desk.choices)
     if not right or desk.turns[0].parent != -1:
         raise UserError(f"{where} is no story of the writer's desk: its steps do not follow one another")
     return desk

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from heedful.panels import text
 from heedful.panels.consistency import mentioned
@@ -45,6 +46,11 @@ class Form:
         lines = {"type": "array", "items": item, "minItems": self.least, "maxItems": self.most}
         whole = {"type": "object", "properties": {"lines": lines}, "required": ["lines"]}
         return json.dumps({**whole, "additionalProperties": False}, ensure_ascii=False)
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        """The schema as a request to an OpenAI-compatible server names it."""
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": json.loads(self.schema)}}
 
 
 def lines_of(answer: str) -> str:

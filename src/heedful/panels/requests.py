@@ -31,6 +31,7 @@ class Asking:
     write: str
     update: str
     plan: str
+    begin: str
     explain: str
     best: str
 
@@ -40,6 +41,7 @@ ASKING: dict[Lang, Asking] = {
         "Write the passage.",
         "What has changed?",
         "What comes next?",
+        "What does it begin from?",
         "You write a long text step by step from a panel: lines that begin with one of {fields}. When asked to write, "
         "answer with the next passage alone: it tells the plan, in order, and agrees with every other line. When "
         "asked what has changed, answer with lines of the panel alone: each person, place and thing whose state is "
@@ -52,6 +54,7 @@ ASKING: dict[Lang, Asking] = {
         "写这一段。",
         "有何变化？",
         "接下来呢？",
+        "从何开始？",
         "你按照面板一步一步写长文。面板的每一行以下列词之一开头：{fields}。要求写作时，只写下一段，依次写出计划，"
         "并与其余各行一致。问到变化时，只写面板的行：状态有变或新出现的“人物 名字：状态”、“地点 名字：状态”、"
         "“物品 名字：状态”，要记住的“往事 内容”，刚发生的“刚才 内容”；不再成立的行前写“删去”。"
@@ -80,6 +83,11 @@ def plan(panel: Panel, condition: str = "", *, explained: bool = False) -> tuple
     ask = ASKING[panel.lang].plan
     shown = text.render(panel.without("plan"))
     return (*_system(panel.lang, explained), Message("user", asked(shown, ask, condition)))
+
+
+def begin(title: str, lang: Lang, condition: str = "") -> tuple[Message, ...]:
+    """Ask for the panel that a story of this title begins from. People answer it at the desk; no model is asked."""
+    return (Message("user", asked(title, ASKING[lang].begin, condition)),)
 
 
 def best(panel: Panel, plans: Sequence[Sequence[str]]) -> tuple[Message, ...]:

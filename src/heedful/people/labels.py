@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 
 from heedful.data.store import items
-from heedful.data.store.convert import spelled_out, told
+from heedful.data.store.convert import better_first, spelled_out, told
 from heedful.data.store.judgements import decode
 from heedful.data.store.records import Event
 from heedful.data.store.store import Store
 from heedful.stats.aggregate import dawid_skene
 from heedful.stats.labels import encode
 from heedful.stats.strength import bradley_terry
-from heedful.types import Comparison, Message, Preference, Ranking
+from heedful.types import Comparison, Message, PanelComparison, Preference, Ranking
 
 Aggregate = Literal["none", "majority", "dawid_skene", "bradley_terry"]
 
@@ -97,8 +97,8 @@ def _votes(events: Iterable[Event]) -> list[Vote]:
 
 def _even(judgement: object) -> list[Comparison]:
     """The ties, which no preference holds."""
-    if isinstance(judgement, Comparison) and judgement.preference == 0:
-        return [judgement]
+    if isinstance(judgement, Comparison | PanelComparison) and judgement.preference == 0:
+        return [better_first(judgement)]
     if not isinstance(judgement, Ranking):
         return []
     return [
@@ -152,4 +152,4 @@ def judged_answers(event: Event) -> set[str]:
     said = event.payload
     names = [said.get(name) for name in ("answer", "first", "second", "original")]
     ranked = [name for tier in said.get("order", ()) for name in tier]
-    return {name for name in (*names, *ranked) if isinstance(name, str)}
+    return {name for name in (*names, *ranked, *said.get("options", ())) if isinstance(name, str)}

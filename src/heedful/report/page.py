@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from heedful.report import cautions, digits, figures, loop_picture, samples, sections, tables
+from heedful.report import cautions, digits, figures, loop_picture, panel_section, samples, sections, tables
 from heedful.report.cautions import Caution
 from heedful.report.figures import Outcome
 from heedful.report.run import Run
@@ -24,7 +24,13 @@ def render(run: Run, summary: Mapping[str, Any], lang: Lang) -> str:
     words = Words(lang)
     view = View(run, summary, words)
     outcome = view.outcome
-    made = [sections.reward(view), sections.rl(view), sections.losses(view), sections.time(view)]
+    made = [
+        sections.reward(view),
+        sections.rl(view),
+        panel_section.section(view),
+        sections.losses(view),
+        sections.time(view),
+    ]
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,

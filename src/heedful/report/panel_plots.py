@@ -1,37 +1,54 @@
 """Plots of panels: what each field saves, and how diversity is bought with faithfulness. Files of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from heedful.report.plots import bars
 from heedful.report.style import COLOURS, MARKERS, alone, picture
 
 Figures = Mapping[str, Mapping[str, Any]]
+Named = Callable[[str], str]
 
 
 def nats(figures: Figures, kind: str = "last") -> str:
     """Nats a passage that each field saves, largest first; `kind` is "last" or "alone"."""
+    return alone(
+        field_bars(
+            figures, kind, "Nats a passage that each field of the panel saves", lambda f: f.replace("_", " ")
+        )
+    )
+
+
+def losses(figures: Figures) -> str:
+    """Held-out nats a token of the same passages under each context."""
+    return alone(loss_bars(figures, "Held-out loss of the same passages under each context", str))
+
+
+def field_bars(figures: Figures, kind: str, alt: str, named: Named) -> Markup:
+    """Bars of what each field saves, for a page."""
     found = {
         name.split("/")[1]: f
         for name, f in figures.items()
         if name.startswith("nats/") and name.endswith(kind)
     }
     rows = [
-        (name.replace("_", " "), max(0.0, f["value"]), f"{f['value']:.2f} [{f['low']:.2f}, {f['high']:.2f}]")
+        (named(name), max(0.0, f["value"]), f"{f['value']:.2f} [{f['low']:.2f}, {f['high']:.2f}]")
         for name, f in sorted(found.items(), key=lambda item: -item[1]["value"])
     ]
-    return alone(bars(f"nats {kind}", rows, "Nats a passage that each field of the panel saves"))
+    return bars(f"nats {kind}", rows, alt)
 
 
-def losses(figures: Figures) -> str:
-    """Held-out nats a token of the same passages under each context."""
+def loss_bars(figures: Figures, alt: str, named: Named) -> Markup:
+    """Bars of the losses, for a page."""
     found = {name.partition("/")[0]: f for name, f in figures.items() if name.endswith("/loss")}
     rows = [
-        (name, f["value"], f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]") for name, f in found.items()
+        (named(name), f["value"], f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]")
+        for name, f in found.items()
     ]
-    return alone(bars("panel losses", rows, "Held-out loss of the same passages under each context"))
+    return bars("panel losses", rows, alt)
 
 
 def prompts(tokens: Mapping[str, Sequence[float]]) -> str:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from heedful.errors import UserError
 from heedful.types import Lang
 
 STAGES = ("world", "tokenizer", "pretrain", "sft", "feedback", "reward", "prefer", "rl", "evaluate")
+PANELS = ("panel_extract", "panel_study")
 Row = Mapping[str, Any]
 
 
@@ -31,12 +32,16 @@ Stages = Mapping[str, StageRun]
 
 @dataclass(frozen=True)
 class Run:
-    """A run's record (run.json), the stages that run once, and those of each round by its number."""
+    """A run's record (run.json), the stages that run once, and those of each round by its number.
+
+    `panels` are the stages of panels, those outside any round under 0.
+    """
 
     name: str
     record: Mapping[str, Any]
     once: Stages
     rounds: Mapping[int, Stages]
+    panels: Mapping[int, Stages]
 
     @property
     def shown(self) -> int | None:
@@ -72,22 +77,24 @@ def _finished(stages: Stages, name: str) -> bool:
 
 def read(folder: Path) -> Run:
     """Read a run. Raises UserError where there is none."""
-    rounds = {}
+    rounds, panels = {}, {0: _stages(folder, PANELS)}
     for path in folder.glob("round-*"):
-        if (match := re.fullmatch(r"round-(\d+)", path.name)) and (stages := _stages(path)):
-            rounds[int(match[1])] = stages
+        if match := re.fullmatch(r"round-(\d+)", path.name):
+            panels[int(match[1])] = _stages(path, PANELS)
+            if stages := _stages(path):
+                rounds[int(match[1])] = stages
     once = _stages(folder)
     record = folder / "run.json"
-    if not once and not rounds and not record.is_file():
+    if not once and not rounds and not any(panels.values()) and not record.is_file():
         raise UserError(
             f"'{folder}' holds no run: give run=FOLDER that `heedful demo` or `heedful loop` wrote"
         )
     described = _json(record) if record.is_file() else {}
-    return Run(folder.resolve().name, described, once, dict(sorted(rounds.items())))
+    return Run(folder.resolve().name, described, once, dict(sorted(rounds.items())), panels)
 
 
-def _stages(folder: Path) -> dict[str, StageRun]:
-    return {name: _stage(name, folder / name) for name in STAGES if (folder / name / "stage.json").is_file()}
+def _stages(folder: Path, names: Sequence[str] = STAGES) -> dict[str, StageRun]:
+    return {name: _stage(name, folder / name) for name in names if (folder / name / "stage.json").is_file()}
 
 
 def _stage(name: str, folder: Path) -> StageRun:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heedful.data import atomic, files
 from heedful.data.formats import read_texts
@@ -29,7 +29,7 @@ class PanelExtractConfig(StageConfig):
     """`data` is a book (texts), or a file of steps whose own panels are then taken as the truth to compare with.
 
     `model` reads it, in this process or behind `server`; `model=rule` reads names and rare words without a model.
-    `price_in` and `price_out` are per million tokens.
+    `price_in` and `price_out` are per million tokens, as the server counts them or, if it does not, three bytes each.
     """
 
     model: str
@@ -46,6 +46,14 @@ class PanelExtractConfig(StageConfig):
     slots: int = Field(32, gt=0)
     price_in: float = Field(0.0, ge=0)
     price_out: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if self.model == RULE and self.lang != "en":
+            raise ValueError(
+                "model=rule reads names by their capitals, which Chinese has not: name a model to read it"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

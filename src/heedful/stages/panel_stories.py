@@ -15,7 +15,7 @@ from heedful.engine.panel_story import Heat, Prompts, from_panels, from_text, re
 from heedful.engine.policy import Policy
 from heedful.engine.stage import Inputs, Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, desk
+from heedful.panels import book, budget, desk
 from heedful.report import panel_plots
 from heedful.stats.estimate import Estimate
 from heedful.stats.intervals import bootstrap, mean_interval
@@ -104,6 +104,7 @@ def main(config: PanelStoriesConfig) -> dict[str, Any]:
         exponents=exponents(rows),
         words=min(row["words"] for row in rows if row["kind"] == "panel"),
         prompt_tokens={kind: summary_of(prompts, kind) for kind in prompts[0]},
+        cut_panels=sum(row.get("cut_panels", 0) for row in rows),
         curve=points,
     )
 
@@ -112,7 +113,8 @@ def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     rate = {name: row["value"] for name, row in result["contradictions"].items()}
     shown = ", ".join(f"{name} {value:.1f}" for name, value in rate.items())
-    return f"contradictions per 1,000 words over {result['passages']} passages: {shown}"
+    cut = f"; {result['cut_panels']} panels were too long to be shown whole" if result["cut_panels"] else ""
+    return f"contradictions per 1,000 words over {result['passages']} passages: {shown}{cut}"
 
 
 def verdict(
@@ -165,9 +167,16 @@ def with_panels(
         desks = now
     rows = [
         verdict("panel", number, n, [t[0].text, *desk.passages(d)[-config.passages :]], t[0].state)
+        | {"cut_panels": cut_panels(config, author, d)}
         for n, (t, d) in enumerate(zip(truth, desks, strict=True))
     ]
     return rows, lengths.tokens
+
+
+def cut_panels(config: PanelStoriesConfig, author: Author, story: desk.Desk) -> int:
+    """Passages whose panel was too long to be shown whole."""
+    shown = [t.before for t in desk.path(story)[-config.passages :]]
+    return sum(bool(budget.fit(panel, author.length, config.panel_tokens)[1]) for panel in shown)
 
 
 def with_text(

@@ -85,10 +85,12 @@ def line(result: dict[str, Any]) -> str:
     shown = {
         name: found[name]["value"] for name in ("panel/loss", "text/loss", "gain/panel", "gain/shuffled")
     }
+    longer = sum(row.get("too_long", 0) for row in result["arms"])
+    left_out = f"; {longer} parts longer than max_length left out" if longer else ""
     return (
         f"{result['passages']} held-out passages: {shown['panel/loss']:.3f} nats a token with the panel, "
         f"{shown['text/loss']:.3f} as plain text ({shown['gain/panel']:.0%} less), shuffled panel "
-        f"{shown['gain/shuffled']:+.1%}"
+        f"{shown['gain/shuffled']:+.1%}" + left_out
     )
 
 
@@ -116,7 +118,9 @@ def one(
     if place.is_dir() and note.is_file():
         return dict(json.loads(note.read_text("utf-8")))
     constant = json_panel(folder, "fixed")
-    trees = panel_fit.stream(passes(config, arm, tokenizer, steps, constant, seed), tokens=budget, seed=seed)
+    too_long: list[int] = []
+    given = counted(passes(config, arm, tokenizer, steps, constant, seed), too_long)
+    trees = panel_fit.stream(given, tokens=budget, seed=seed)
     model = hub.load_model(config.model)
     tokens, losses = panel_fit.learn(model, trees, config, f"{arm} {seed}")
     with atomic.new_folder(place) as target:
@@ -126,6 +130,7 @@ def one(
         "seed": seed,
         "tokens": tokens,
         "trained_tokens": trained_tokens(trees),
+        "too_long": sum(too_long),
         "losses": losses,
     }
     atomic.write_json(note, row)
@@ -139,8 +144,8 @@ def passes(
     steps: Sequence[Step],
     constant: Panel,
     seed: int,
-) -> Iterator[list[Tree]]:
-    """An arm's trees, some stories at a time: in each pass in another order, and of other parts."""
+) -> Iterator[tuple[list[Tree], int]]:
+    """An arm's trees, some stories at a time, and how many were too long: each pass is of other parts, in new order."""
     rows = panel_fit.stories(steps)
     for number in count():
         order = shuffled(len(rows), key("stories", seed), number)
@@ -155,6 +160,13 @@ def passes(
                 max_length=config.max_length,
                 window=window(config),
             )
+
+
+def counted(passes: Iterator[tuple[list[Tree], int]], too_long: list[int]) -> Iterator[list[Tree]]:
+    """The trees of passes; how many were too long is noted in `too_long`."""
+    for trees, left_out in passes:
+        too_long.append(left_out)
+        yield trees
 
 
 def size(config: PanelStudyConfig, tokenizer: Any, steps: Sequence[Step]) -> int:

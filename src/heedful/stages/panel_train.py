@@ -21,7 +21,7 @@ from heedful.panels.exchange import Step, step_of
 class PanelTrainConfig(LoraConfig, TrainingConfig):
     """`data` and `heldout` are files of steps; the five shares say how often each part of a step is trained on.
 
-    `text` trains on the passage as plain text: with the others at 0, the control that sees no panel.
+    `text` goes on from the story's own newest text: with the others at 0, the control that sees no panel.
     """
 
     model: str
@@ -73,7 +73,8 @@ def line(result: dict[str, Any]) -> str:
     losses = ", ".join(
         f"{part} {result[f'heldout_loss_{part}']:.3f}" for part in PARTS if f"heldout_loss_{part}" in result
     )
-    return f"{result['steps']} steps, held-out loss: {losses}"
+    left_out = f", {result['too_long']} parts longer than max_length left out" if result["too_long"] else ""
+    return f"{result['steps']} steps{left_out}, held-out loss: {losses}"
 
 
 def read_steps(path: Path) -> list[Step]:

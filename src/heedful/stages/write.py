@@ -1,7 +1,7 @@
 """Write a long text step by step in the terminal: panel beside text, plans to choose from, nothing ever lost."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from heedful.engine.panel_prose import held
 from heedful.engine.panel_story import held_update, unlike
 from heedful.engine.stage import Stage, StageConfig
 from heedful.errors import UserError
-from heedful.panels import book, desk, exchange, text
+from heedful.panels import book, budget, consistency, desk, exchange, text
 from heedful.panels.desk import Ask, Desk
 from heedful.panels.panel import Panel, clean, known_field
 from heedful.types import Lang
@@ -79,10 +79,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Terminal:
-    """How a session talks to the person: a question gives a line, something is shown."""
+    """How a session talks to the person: a question gives a line, something is shown, a text grows piece by piece."""
 
     ask: Callable[[str], str]
     show: Callable[[Any], None]
+    write: Callable[[str], None]
 
 
 def main(config: WriteConfig) -> dict[str, Any]:
@@ -90,14 +91,20 @@ def main(config: WriteConfig) -> dict[str, Any]:
     stage = Stage("write", config, {})
     author = open_author(config.model, config.server)
     console = Console(highlight=False)
-    terminal = Terminal(lambda question: console.input(Text(question)), console.print)
+    terminal = Terminal(
+        lambda question: console.input(Text(question)),
+        console.print,
+        lambda piece: console.print(Text(piece), end="", soft_wrap=True),
+    )
     story = begun(config, author, stage.folder / "story.json")
     story, lengths = session(config, author, story, terminal, lambda now: save(stage.folder, now))
-    export(stage.folder, story)
-    told = desk.passages(story)
+    export(stage.folder, story, config.model)
+    told, turns = desk.passages(story), desk.path(story)
     return {
         "passages": len(told),
         "words": sum(map(book.words, told)),
+        "unread": sum(bool(t.note) for t in turns),
+        "contradicting": sum(bool(consistency.contradictions(t.after)) for t in turns),
         "most_prompt_tokens": max(lengths, default=0),
         "judgements": len(desk.judgements(story)),
         "seconds": 0.0,
@@ -108,7 +115,9 @@ def line(result: dict[str, Any]) -> str:
     """The result in one line."""
     return (
         f"{result['passages']} passages, {result['words']} words, prompts of at most "
-        f"{result['most_prompt_tokens']} tokens, {result['judgements']} judgements"
+        f"{result['most_prompt_tokens']} tokens, {result['judgements']} judgements, "
+        f"{result['unread']} updates with lines that could not be read, "
+        f"{result['contradicting']} panels that contradict themselves"
     )
 
 
@@ -155,59 +164,83 @@ def session(
     if config.choose != plan_choice.PERSON:
         by_itself = plan_choice.find(config.choose, model=config.model)
     while not config.steps or done < config.steps:
-        story, note = desk.fitted(story, author.length, config.panel_tokens)
-        if note:
-            terminal.show(Text(note))
+        if by_itself is None:
+            terminal.show(page(story, remarks(config, author, story)))
         candidates = planned(config, author, story, lengths)
-        if by_itself is not None:
+        if by_itself is None:
+            decision = decided(story, candidates, terminal)
+        else:
             if not candidates:
                 raise UserError(
                     "the model gave no plan that can be read: choose another model, or write with a person"
                 )
             (plan,) = by_itself([story], [candidates])
-            decision: Decision | None = Decision(desk.choose(story, plan), True)
-        else:
-            terminal.show(page(story))
-            decision = decided(story, candidates, terminal)
+            decision = Decision(desk.choose(story, plan), True)
         if decision is None:
             break
-        story = decision.story
         if decision.write:
-            written = passage(config, author, story, lengths)
-            story = taken_in(config, author, story, written, lengths)
-            done += 1
+            known = remarks(config, author, story)
+            try:
+                watched = terminal if by_itself is None else None
+                written = passage(config, author, decision.story, lengths, watched)
+                story = taken_in(config, author, decision.story, written, lengths)
+                done += 1
+            except UserError as error:
+                if by_itself is not None:
+                    raise
+                terminal.show(Text(str(error)))
+            if by_itself is not None:
+                for why in remarks(config, author, story):
+                    if why not in known:
+                        terminal.show(Text(f"step {story.at}: {why}"))
+        else:
+            story = decision.story
         saved(story)
     return story, lengths
+
+
+def remarks(config: WriteConfig, author: Author, story: Desk) -> list[str]:
+    """What is to be said of a story as it stands: lines that were not read or are not shown, and contradictions."""
+    panel = story.panel
+    unseen = budget.said(budget.fit(panel, author.length, config.panel_tokens)[1], panel.lang)
+    return [*filter(None, (story.turn.note, unseen)), *desk.warnings(story)]
 
 
 def planned(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> list[tuple[str, ...]]:
     """Candidate plans: the panel's own first, if it has one."""
     closed = config.cast == "closed"
-    ask = desk.ask_plan(story, config.plans, explained=author.explained, closed=closed)
+    ask = desk.ask_plan(story, config.plans, closed=closed, **asking(config, author))
     found = desk.plans(story, asked(config, author, story, ask, config.plan_temperature, lengths))
     return list(dict.fromkeys(([story.panel.plan] if story.panel.plan else []) + found))
 
 
-def passage(config: WriteConfig, author: Author, story: Desk, lengths: list[int]) -> str:
-    """The passage that the plan tells."""
-    ask = desk.ask_write(story, explained=author.explained)
-    (text,) = held(
-        author,
-        [ask],
-        [story.panel],
-        drafts=config.drafts,
-        temperature=config.prose_temperature,
-        max_completion_length=config.max_completion_length,
-        seed=noted(config, author, story, ask, lengths),
-    )
-    return text
+def passage(
+    config: WriteConfig, author: Author, story: Desk, lengths: list[int], terminal: Terminal | None
+) -> str:
+    """The passage that the plan tells; a single draft appears at the terminal as it is written."""
+    ask = desk.ask_write(story, **asking(config, author))
+    how: dict[str, Any] = {
+        "temperature": config.prose_temperature,
+        "max_completion_length": config.max_completion_length,
+        "seed": noted(config, author, story, ask, lengths),
+    }
+    if terminal is None or config.drafts > 1:
+        (text,) = held(author, [ask], [story.panel], drafts=config.drafts, **how)
+        return text
+    told = ""
+    for piece in author.pieces(ask, **how):
+        terminal.write(piece)
+        told += piece
+    terminal.write("\n\n")
+    return told
 
 
 def taken_in(
     config: WriteConfig, author: Author, story: Desk, written: str, lengths: list[int] | None = None
 ) -> Desk:
     """The story with a passage, and with what the model says that it changed."""
-    ask = desk.ask_update(story, written, explained=author.explained, closed=config.cast == "closed")
+    closed = config.cast == "closed"
+    ask = desk.ask_update(story, written, closed=closed, **asking(config, author))
     (patch,) = author.kept(
         [ask],
         partial(unlike, [story], [written]),
@@ -217,6 +250,11 @@ def taken_in(
         seed=noted(config, author, story, ask, lengths),
     )
     return desk.written(story, written, held_update(story, written, patch) if config.drafts > 1 else patch)
+
+
+def asking(config: WriteConfig, author: Author) -> dict[str, Any]:
+    """How every request is put."""
+    return {"fit": author.fit(config.panel_tokens), "explained": author.explained}
 
 
 def asked(
@@ -285,10 +323,10 @@ def edited(story: Desk, name: str, terminal: Terminal) -> Desk:
     return desk.edit(story, story.panel.with_field(field, getattr(fresh, field)))
 
 
-def page(story: Desk) -> Any:
-    """Panel beside text, and what speaks against it."""
+def page(story: Desk, said: Sequence[str]) -> Any:
+    """Panel beside text, and the remarks on both."""
     told = "\n\n".join(desk.passages(story)[-3:]) or "(nothing is written yet)"
-    marks = "".join(f"\n! {why}" for why in desk.warnings(story))
+    marks = "".join(f"\n! {why}" for why in said)
     locked = f"locked: {', '.join(story.locked)}" if story.locked else None
     return Columns(
         [
@@ -303,12 +341,12 @@ def save(folder: Path, story: Desk) -> None:
     atomic.write_json(folder / "story.json", desk.to_json(story))
 
 
-def export(folder: Path, story: Desk) -> None:
-    """The story in every form."""
+def export(folder: Path, story: Desk, model: str) -> None:
+    """The story in every form; `model` wrote it."""
     save(folder, story)
     atomic.write_text(folder / "story.md", book.markdown(story))
     atomic.write_bytes(folder / "story.epub", book.epub(story.title, desk.passages(story), story.panel.lang))
-    files.write_jsonl(folder / "steps.jsonl", map(exchange.step_row, book.steps(story, story.title)))
+    files.write_jsonl(folder / "steps.jsonl", map(exchange.step_row, book.steps(story, story.title, model)))
     found = desk.judgements(story)
     if found:
         formats.write_preferences(folder / "judgements.jsonl", found)

@@ -9,19 +9,26 @@ import httpx
 
 from heedful.errors import UserError, said
 from heedful.panels.desk import Ask
+from heedful.panels.grammar import lines_of
 from heedful.types import Message
 
-LONGEST = 200_000
-"""Characters of an answer that are taken at most."""
+LONGEST = 10_000
+"""Characters of an answer that are taken at most: what it says is part of the next request."""
+_REFUSED = (400, 404, 422, 501)
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Author:
-    """`url` is the API's base address; the first model that it lists answers, as long as the server lets it."""
+    """`url` is the API's base address; the first model that it lists answers, as long as the server lets it.
+
+    Answers that have a form are held to it by a JSON schema; a server that refuses schemas is asked without, and
+    `held` is then False.
+    """
 
     url: str
     key: str = field(default="", repr=False)
+    held: bool = True
 
     def answers(self, ask: Ask, *, temperature: float) -> list[str]:
         """Every answer to a request: one call each, since not every server takes `n`."""
@@ -30,9 +37,18 @@ class Author:
             found = []
             for number in range(ask.n):
                 body = self._body(model, ask, temperature) | {"seed": number}
-                reply = _json(_checked(client.post("chat/completions", json=body)))
-                found.append(_part(reply, "message")[:LONGEST])
+                reply = _checked(self._reply(client, body, ask))
+                found.append(lines_of(_part(_json(reply), "message")[:LONGEST]))
             return found
+
+    def _reply(self, client: httpx.Client, body: dict[str, Any], ask: Ask) -> httpx.Response:
+        if ask.form is not None and self.held:
+            held = body | {"response_format": ask.form.response_format}
+            reply = client.post("chat/completions", json=held)
+            if reply.status_code not in _REFUSED:
+                return reply
+            self.held = False
+        return client.post("chat/completions", json=body)
 
     def pieces(self, ask: Ask, *, temperature: float) -> Iterator[str]:
         """One answer as it is written."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from heedful.data.store.stories import Kept, Stories
 from heedful.errors import UserError
-from heedful.panels import book, consistency, desk, requests, text
+from heedful.panels import book, budget, consistency, desk, requests, text
 from heedful.panels.panel import FIELDS, Panel, clean, known_field
 from heedful.web import keeping
 from heedful.web.author import Author
@@ -25,7 +25,7 @@ router = APIRouter()
 LINKS = (Link("/desk", "desk_title"),)
 
 PANEL_CHARACTERS = 6000
-"""How long a panel's text may be: requests stay as long as this, however long the story."""
+"""How long the panel in a request may be, and a passage to be read: requests stay short, however long the story."""
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Line = Annotated[str, Field(max_length=2000)]
@@ -51,7 +51,7 @@ class Story(Body):
 
 class Planning(Story):
     temperature: Heat = 1.0
-    choose: Literal["person", "first", "reward", "judge"] = "person"
+    choose: Literal["person", "first", "rule", "reward", "judge"] = "person"
 
 
 class Writing(Story):
@@ -106,9 +106,8 @@ def begin(visitor: Annotator, body: Beginning) -> Response:
         panel = panel.with_field("goals", (*panel.goals, clean(body.premise)))
     panel = panel.with_field("future", (*panel.future, *filter(None, map(clean, body.outline))))
     made = desk.begin(body.title, panel, consent=body.consent)
-    for passage in book.split(body.text):
-        ask = desk.ask_update(made, passage, explained=body.explained)
-        made = desk.written(made, passage, _answers(visitor, ask, 0.0)[0])
+    if passages := book.split(body.text):
+        made = _read(_author(visitor), made, passages, explained=body.explained)
     if made.panel == Panel(lang=body.lang):
         raise Problem(422, "desk_empty")
     content = desk.to_json(made) | {"explained": body.explained}
@@ -116,26 +115,38 @@ def begin(visitor: Annotator, body: Beginning) -> Response:
     return JSONResponse({"story": name, "to": f"/desk?story={name}"})
 
 
+def _read(author: Author, made: desk.Desk, passages: list[str], *, explained: bool) -> desk.Desk:
+    if any(len(passage) > PANEL_CHARACTERS for passage in passages):
+        raise Problem(422, "desk_sentence")
+    for passage in passages:
+        ask = desk.ask_update(made, passage, fit=_fit, explained=explained)
+        made = desk.written(made, passage, _answers(author, ask, 0.0)[0])
+    return made
+
+
 @router.post("/api/desk/plans")
 def plans(visitor: Annotator, body: Planning) -> Response:
     """Candidate plans for the next passage; `chosen` is the one that `choose` takes, null where that is a person."""
     kept = _kept(visitor, body.story)
-    now = _fitted(_desk(kept))[0]
-    ask = desk.ask_plan(now, explained=_explained(kept))
-    found = desk.plans(now, _answers(visitor, ask, body.temperature))
-    chosen = _chosen(visitor, now, found, body.choose) if found and body.choose != "person" else None
-    return JSONResponse({"plans": found, "chosen": chosen})
+    now, author = _desk(kept), _author(visitor)
+    ask = desk.ask_plan(now, fit=_fit, explained=_explained(kept))
+    found = desk.plans(now, _answers(author, ask, body.temperature))
+    chosen = _chosen(author, now, found, body.choose) if found and body.choose != "person" else None
+    return JSONResponse({"plans": found, "chosen": chosen, "held": author.held})
 
 
-def _chosen(visitor: Visitor, now: desk.Desk, found: list[tuple[str, ...]], choose: str) -> int:
+def _chosen(author: Author, now: desk.Desk, found: list[tuple[str, ...]], choose: str) -> int:
     if choose == "first" or len(found) == 1:
         return 0
+    if choose == "rule":
+        return consistency.agreeing(now.panel, found)
+    shown = _fit(now.panel.without("plan"))
     if choose == "judge":
-        answer = "".join(_answers(visitor, desk.Ask("plan", requests.best(now.panel, found)), 0.0)[:1])
+        answer = "".join(_answers(author, desk.Ask("plan", requests.best(shown, found)), 0.0)[:1])
         return requests.number_in(answer, len(found)) - 1
-    texts = [requests.plan_of(now.panel.with_field("plan", plan)) for plan in found]
+    texts = [requests.plan_of(shown.with_field("plan", plan)) for plan in found]
     try:
-        return _author(visitor).best(requests.plan(now.panel, now.condition), texts)
+        return author.best(requests.plan(shown, now.condition), texts)
     except httpx.HTTPError:
         raise Problem(502, "desk_model") from None
 
@@ -144,21 +155,21 @@ def _chosen(visitor: Visitor, now: desk.Desk, found: list[tuple[str, ...]], choo
 def write(visitor: Annotator, body: Writing) -> Response:
     """Take a plan and stream its passage as lines of JSON: pieces, then the new state, or what went wrong."""
     kept = _kept(visitor, body.story)
-    chosen = desk.choose(_fitted(_desk(kept))[0], body.plan, body.others)
+    chosen = desk.choose(_desk(kept), body.plan, body.others)
+    how: dict[str, Any] = {"fit": _fit, "explained": _explained(kept)}
+    ask_passage = desk.ask_write(chosen, **how)
     author = _author(visitor)
 
     def lines() -> Iterator[str]:
         try:
-            explained, told = _explained(kept), ""
-            for piece in author.pieces(
-                desk.ask_write(chosen, explained=explained), temperature=body.temperature
-            ):
+            told = ""
+            for piece in author.pieces(ask_passage, temperature=body.temperature):
                 told += piece
                 yield _line({"piece": piece})
             yield _line({"reading": True})
-            ask = desk.ask_update(chosen, told, explained=explained)
+            ask = desk.ask_update(chosen, told, **how)
             after = desk.written(chosen, told, author.answers(ask, temperature=0)[0])
-            yield _line({"state": _save(visitor, kept, after)})
+            yield _line({"state": _save(visitor, kept, after), "held": author.held})
         except (UserError, Problem, httpx.HTTPError) as error:
             code = error.code if isinstance(error, Problem) else "desk_model"
             said = str(error) if isinstance(error, UserError) else visitor.words(f"problem_{code}")
@@ -234,7 +245,7 @@ def state(kept: Kept, now: desk.Desk) -> dict[str, Any]:
         "fields": {field: _lines(now.panel, field) for field in FIELDS},
         "warnings": consistency.contradictions(now.panel),
         "words": sum(map(book.words, desk.passages(now))),
-        "dropped": _fitted(now)[1],
+        "dropped": budget.said(budget.fit(now.panel, len, PANEL_CHARACTERS)[1], now.panel.lang),
     }
 
 
@@ -270,8 +281,8 @@ def _explained(kept: Kept) -> bool:
     return bool(kept.content.get("explained", True))
 
 
-def _fitted(now: desk.Desk) -> tuple[desk.Desk, str]:
-    return desk.fitted(now, len, PANEL_CHARACTERS)
+def _fit(panel: Panel) -> Panel:
+    return budget.shown(panel, len, PANEL_CHARACTERS)
 
 
 def _author(visitor: Visitor) -> Author:
@@ -281,9 +292,9 @@ def _author(visitor: Visitor) -> Author:
     return Author(settings.model, settings.model_key or os.environ.get("HEEDFUL_API_KEY", ""))
 
 
-def _answers(visitor: Visitor, ask: desk.Ask, temperature: float) -> list[str]:
+def _answers(author: Author, ask: desk.Ask, temperature: float) -> list[str]:
     try:
-        return _author(visitor).answers(ask, temperature=temperature)
+        return author.answers(ask, temperature=temperature)
     except httpx.HTTPError:
         raise Problem(502, "desk_model") from None
 

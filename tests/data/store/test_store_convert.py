@@ -21,7 +21,16 @@ from heedful.data.store import (
     preferences,
 )
 from heedful.errors import UserError
-from heedful.types import Answer, Comparison, Preference, Ranking, Rating
+from heedful.types import (
+    Answer,
+    Comparison,
+    PanelComparison,
+    PanelRating,
+    PlanChoice,
+    Preference,
+    Ranking,
+    Rating,
+)
 
 
 def orders(answers: list[str]) -> st.SearchStrategy[tuple[tuple[str, ...], ...]]:
@@ -64,6 +73,18 @@ def judgements_of(prompt: str) -> st.SearchStrategy[Judgement]:
                 prompt, *two[:2], who, preference, criterion, seconds
             ),
             st.permutations(answers), WHO, st.integers(-3, 3), CRITERIA, SCORES,
+        ),
+        st.builds(
+            lambda two, who, preference, criterion, seconds: PanelComparison(
+                prompt, *two[:2], who, preference, criterion, seconds
+            ),
+            st.permutations(answers), WHO, st.integers(-3, 3), CRITERIA, SCORES,
+        ),
+        st.builds(PanelRating, here, one, WHO, st.integers(1, 7), CRITERIA, SCORES),
+        st.permutations(answers).flatmap(
+            lambda shown: st.builds(
+                PlanChoice, here, WHO, st.just(tuple(shown[:3])), st.sampled_from([None, *shown[:3]]), SCORES
+            )
         ),
         st.builds(Skip, here, WHO, st.text(), SCORES),
         st.builds(Flag, here, WHO, st.sampled_from(["harmful", "spam"]), st.none() | one, st.text(), SCORES),
@@ -133,6 +154,22 @@ def test_preferences_are_the_pairs_with_their_texts(store: Store) -> None:
     texts = {answer.id: answer.text for answer in store.answers()}
     assert found[-1] == Preference(messages, texts["p1-b"], texts["p1-a"], 2.0, str(events[1].id), "bo")
     assert [one.chosen for one in preferences(store, annotators=["ann"])] == [one.chosen for one in found[:5]]
+
+
+def test_panels_and_plans_that_were_compared_are_pairs(store: Store) -> None:
+    store.submit_many(
+        [
+            PanelComparison("p0", "p0-a", "p0-b", "ann", -2, "honest"),
+            PanelComparison("p0", "p0-a", "p0-c", "ann", 0),
+            PlanChoice("p1", "bo", ("p1-a", "p1-b", "p1-c"), "p1-b"),
+            PlanChoice("p2", "bo", ("p2-a", "p2-b"), None),
+        ]
+    )
+    assert [(p.chosen[0], p.rejected[0], p.strength, p.source) for p in preferences(store)] == [
+        ("b", "a", 2.0, "ann"),
+        ("b", "a", 1.0, "bo"),
+        ("b", "c", 1.0, "bo"),
+    ]
 
 
 def test_a_ranking_stays_importable_after_more_answers_came(store: Store, tmp_path: Path) -> None:

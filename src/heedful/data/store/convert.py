@@ -1,7 +1,6 @@
 """From rankings and comparisons to the pairs that losses learn from."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations
 from typing import Unpack
 
@@ -9,7 +8,7 @@ from heedful.data.store import items, queries
 from heedful.data.store.judgements import decode
 from heedful.data.store.records import Event, Judgement, Where
 from heedful.data.store.store import Store
-from heedful.types import Comparison, Edit, Message, Preference, Ranking
+from heedful.types import Comparison, Edit, Message, PanelComparison, PlanChoice, Preference, Ranking
 
 
 def pairs(rankings: Iterable[Ranking]) -> Iterator[Comparison]:
@@ -29,10 +28,7 @@ def pairs(rankings: Iterable[Ranking]) -> Iterator[Comparison]:
 
 
 def preferences(store: Store, **where: Unpack[Where]) -> Iterator[Preference]:
-    """Yield the current comparisons and the pairs of the current rankings as chosen and rejected texts.
-
-    Comparisons without a preference are left out: there is nothing to choose.
-    """
+    """Yield what the current judgements tell apart (`told`) as chosen and rejected texts."""
     with store.reading() as connection:
         messages = {prompt.id: prompt.messages for prompt in items.get_prompts(connection, None, None)}
         texts = {answer.id: answer.text for answer in items.get_answers(connection, None, None)}
@@ -56,17 +52,34 @@ def spelled_out(
 
 
 def told(judgement: Judgement) -> list[Comparison]:
-    """Return the pairs that a comparison, a ranking or an edit tells apart, the better answer first."""
-    if isinstance(judgement, Ranking):
-        return list(pairs([judgement]))
-    if isinstance(judgement, Edit):
-        first, second = judgement.answer_id, judgement.original
-        return [Comparison(judgement.prompt_id, first, second, judgement.annotator, 1)]
-    if not isinstance(judgement, Comparison) or judgement.preference == 0:
-        return []
-    if judgement.preference > 0:
-        return [judgement]
-    swapped = replace(
-        judgement, first=judgement.second, second=judgement.first, preference=-judgement.preference
+    """Return the pairs that a judgement tells apart, the better answer first; none where it tells none apart.
+
+    The plan that was chosen is better than each of the others, of which a choice says no more.
+    """
+    match judgement:
+        case Ranking():
+            return list(pairs([judgement]))
+        case Edit(prompt_id=prompt, annotator=who):
+            return [Comparison(prompt, judgement.answer_id, judgement.original, who, 1)]
+        case PlanChoice(prompt_id=prompt, annotator=who, chosen=str(chosen)):
+            return [
+                Comparison(prompt, chosen, other, who, 1) for other in judgement.options if other != chosen
+            ]
+        case Comparison() | PanelComparison():
+            return [better_first(judgement)] if judgement.preference else []
+    return []
+
+
+def better_first(judgement: Comparison | PanelComparison) -> Comparison:
+    """The comparison, of answers or of panels, as it would read with the better side shown first."""
+    one, other = judgement.first, judgement.second
+    first, second = (one, other) if judgement.preference >= 0 else (other, one)
+    return Comparison(
+        judgement.prompt_id,
+        first,
+        second,
+        judgement.annotator,
+        abs(judgement.preference),
+        judgement.criterion,
+        judgement.seconds,
     )
-    return [swapped]

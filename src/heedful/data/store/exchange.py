@@ -28,7 +28,7 @@ from heedful.data.store.queries import current
 from heedful.data.store.records import Annotator, Event, Where
 from heedful.data.store.store import Store
 from heedful.errors import UserError
-from heedful.types import Comparison
+from heedful.types import Comparison, PanelComparison
 
 FORMAT = 1
 
@@ -145,7 +145,7 @@ def _judged(connection: Connection, kept: list[Event]) -> tuple[dict[str, Record
 def _pair_lines(event: Event, prompts: dict[str, Record], answers: dict[str, Record]) -> list[Record]:
     judgement = decode(event)
     shown_first = None
-    if isinstance(judgement, Comparison):
+    if isinstance(judgement, Comparison | PanelComparison):
         shown_first = "rejected" if judgement.preference < 0 else "chosen"
     return [
         {
@@ -158,11 +158,16 @@ def _pair_lines(event: Event, prompts: dict[str, Record], answers: dict[str, Rec
             # A comparison is restored by the side that was shown first, a ranking by its whole order.
             "shown_first": shown_first,
             "order": event.payload.get("order"),
-            **({"payload": dict(event.payload)} if event.kind == "edit" or "shown" in event.payload else {}),
+            **({"payload": dict(event.payload)} if _more_than_pairs(event) else {}),
             **_event_columns(event),
         }
         for pair in told(judgement)
     ]
+
+
+def _more_than_pairs(event: Event) -> bool:
+    """Whether an event says what neither its pairs nor their columns hold."""
+    return event.kind in ("edit", "plan_choice") or "shown" in event.payload
 
 
 def _from_pair(line: Record) -> Record:

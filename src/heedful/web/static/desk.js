@@ -9,12 +9,13 @@ const at = (id) => document.getElementById(id);
 let now = pageData?.state ?? null;
 let offered = [];
 let busy = false;
+let unheld = false;
 
 function lines(text) {
   return text.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
-/** A passage with what speaks against the panel marked; offsets count characters as Python does. */
+/** A passage with what speaks against the panel marked (offsets count characters as Python does), and its note. */
 function passage(turn, fresh) {
   const characters = [...turn.passage];
   const parts = [];
@@ -27,7 +28,8 @@ function passage(turn, fresh) {
     from = end;
   }
   parts.push(characters.slice(from).join(""));
-  return el("p", { class: fresh ? "fresh" : "", lang: now.lang }, ...parts);
+  const told = el("p", { class: fresh ? "fresh" : "", lang: now.lang }, ...parts);
+  return turn.note ? [told, el("div", { class: "fine note", lang: now.lang, text: turn.note })] : [told];
 }
 
 function field(name, items) {
@@ -67,10 +69,10 @@ function show(fresh = -1) {
   at("title").textContent = now.title;
   at("words").textContent = t("desk_words", { number: now.words });
   const told = now.turns.filter((turn) => turn.passage);
-  at("passages").replaceChildren(...told.length ? told.map((turn) => passage(turn, turn.number === fresh))
+  at("passages").replaceChildren(...told.length ? told.flatMap((turn) => passage(turn, turn.number === fresh))
     : [el("p", { class: "fine", text: t("desk_untold") })]);
   at("fields").replaceChildren(...Object.entries(now.fields).map(([name, items]) => field(name, items)));
-  at("warnings").replaceChildren(...[...now.warnings, now.dropped].filter(Boolean).map((text) => el("li", { text })));
+  at("warnings").replaceChildren(...[...now.warnings, now.dropped].filter(Boolean).map((text) => el("li", { lang: now.lang, text })));
   at("steps").replaceChildren(...now.turns.map((turn) => step(turn, false)), ...now.elsewhere.map((turn) => step(turn, true)));
   at("consent").checked = now.consent;
   at("back").disabled = now.turns.length < 2;
@@ -96,7 +98,10 @@ function hold(text) {
   busy = Boolean(text);
   at("working").textContent = text;
   for (const id of ["write", "ask", "back"]) at(id).disabled = busy;
-  if (!busy) at("back").disabled = now.turns.length < 2;
+  if (!busy) {
+    at("back").disabled = now.turns.length < 2;
+    at("unheld").textContent = unheld ? t("desk_unheld") : "";
+  }
 }
 
 async function change(what, body, focus = "") {
@@ -120,7 +125,8 @@ async function ask() {
   let chosen = null;
   try {
     const asked = { story: now.story, temperature: Number(at("heat-plan").value), choose: at("choose").value };
-    const { plans, chosen: number } = await post("/api/desk/plans", asked);
+    const { plans, chosen: number, held } = await post("/api/desk/plans", asked);
+    unheld ||= !held;
     offer(plans);
     chosen = number;
     if (plans.length) say(t("desk_plans")); else at("problem").textContent = t("desk_no_plans");
@@ -163,7 +169,7 @@ async function write(event, others = offered) {
       if (row.piece) fresh.append(row.piece);
       if (row.reading) at("working").textContent = t("desk_reading");
       if (row.error) throw new Error(row.error);
-      if (row.state) { now = row.state; done = true; }
+      if (row.state) { now = row.state; done = true; unheld ||= !row.held; }
     }
     if (!done) throw new Error(t("unreachable"));
   } catch (trouble) {

@@ -1,6 +1,7 @@
 """The compiled AdamW is torch's: weights, moments and the copies of masters, clipped or not."""
 
 import ctypes
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ FEW = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-GIVEN = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+GIVEN: dict[str, Any] = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
 
 
 def normal(seed: int, *shape: int) -> Tensor:

@@ -52,6 +52,8 @@ class AdamW(torch.optim.AdamW):
     @staticmethod
     def _plain(parameter: Tensor) -> bool:
         """Whether a parameter and its gradient lie as the kernel reads them."""
+        if parameter.grad is None:
+            return False
         both = parameter, parameter.grad
         kind = parameter.device.type, parameter.dtype
         return kind == ("cpu", torch.float32) and fused.takes(*both) and all(x.is_contiguous() for x in both)
@@ -73,10 +75,10 @@ class AdamW(torch.optim.AdamW):
             1 - beta1**steps,
             math.sqrt(1 - beta2**steps),
         )
-        entry = built.heedful_adamw
+        entry: Any = built.heedful_adamw
         if entry.argtypes is None:
             entry.argtypes, entry.restype = _ARGUMENTS, None
-        tensors = parameter, state["exp_avg"], state["exp_avg_sq"], parameter.grad
+        tensors: list[Any] = [parameter, state["exp_avg"], state["exp_avg_sq"], parameter.grad]
         beside = copy is not None and copy.dtype == torch.bfloat16 and copy.is_cpu and copy.is_contiguous()
         pointers = [*(x.data_ptr() for x in tensors), copy.data_ptr() if beside else None]
         entry(*pointers, parameter.numel(), ctypes.byref(told), torch.get_num_threads())
@@ -90,7 +92,7 @@ def norm(gradients: Sequence[Tensor]) -> Tensor:
     built = library.built() if plain and gradients and fused.takes(*gradients) else None
     if built is None:
         return nn.utils.get_total_norm(gradients, foreach=True)
-    entry = built.heedful_squares
+    entry: Any = built.heedful_squares
     if entry.argtypes is None:
         entry.argtypes, entry.restype = (c_void_p, c_void_p, c_int64, c_int64), None
     parts = [torch.empty(-(-x.numel() // _PART), dtype=torch.float64) for x in gradients]

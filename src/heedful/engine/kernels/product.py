@@ -69,12 +69,11 @@ def summed(
     entry = getattr(built, f"heedful_product_{fused.NAMES[out.dtype]}")
     if entry.argtypes is None:
         entry.argtypes, entry.restype = _ARGUMENTS, None
-    terms = (_Term * len(sides))(
-        *(
-            (left.data_ptr(), *left.stride(), right.data_ptr(), *right.stride(), left.shape[1])
-            for left, right in sides
-        )
-    )
+    told = [
+        _Term(left.data_ptr(), *left.stride(), right.data_ptr(), *right.stride(), left.shape[1])
+        for left, right in sides
+    ]
+    terms = (_Term * len(told))(*told)
     entry(terms, len(sides), out.data_ptr(), out.stride(0), *out.shape, add, torch.get_num_threads())
     return out
 

@@ -4,7 +4,9 @@
 
 e.g. `kernels sft A bf16 8`. Switches: `kernels` (the compiled ones, built if need be), `segments` (the backward of
 short segments in fp32), `layers` (a layer's decoding step as one compiled call, in bf16), `tiles` (products and
-attention by matrix tiles while training in bf16). Works: sft, reward, sampling.
+attention by matrix tiles while training in bf16), `gated` (a gated MLP as one node), `update` (clipping, AdamW and the
+copy in bf16 in one pass), `surroundings` (a decoding step without what transformers does around its layers). Works:
+sft, reward, sampling.
 Time is the process's own CPU time of one token, so that other programs cost less; the ratio is the mean of the pairs'
 logarithms with a 95 % t-interval.
 """
@@ -16,17 +18,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from scipy import stats
 
 from heedful.bench import data, models, ours
 from heedful.bench.ceiling import DTYPES
-from heedful.engine import attention
+from heedful.engine import attention, compiled
 from heedful.engine import sample as sampling
 from heedful.engine.batch import microbatches
 from heedful.engine.fit import fit
-from heedful.engine.kernels import build, library, product
+from heedful.engine.kernels import adamw, build, library, product
+from heedful.engine.kernels import gated as gated_mlp
 from heedful.engine.optim import Optimizer
 from heedful.engine.score import use_packed_attention
 from heedful.losses import bradley_terry, next_token
@@ -35,7 +39,7 @@ from heedful.nn import hub
 
 def main(switch: str, work: str = "sft", model: str = "A", precision: str = "bf16", pairs: str = "8") -> None:
     build.build()
-    library.keep(library.available() if switch in ("layers", "tiles") else library.TORCH)
+    library.keep(library.TORCH if switch in ("kernels", "segments") else library.available())
     turn, seconds = SWITCHES[switch], WORKS[work](model, precision)
     found: dict[bool, list[float]] = {False: [], True: []}
     for number in range(int(pairs) + 1):
@@ -67,6 +71,18 @@ def layers(on: bool, when_on: Any = sampling.compiled) -> None:
 
 def tiles(on: bool, when_on: Any = product._has_tiles) -> None:
     product._has_tiles = when_on if on else lambda built: False
+
+
+def gated(on: bool, when_on: Any = gated_mlp.kernel_for) -> None:
+    gated_mlp.kernel_for = when_on if on else lambda x, *layers: None
+
+
+def update(on: bool, when_on: Any = adamw.library.built) -> None:
+    adamw.library = SimpleNamespace(built=when_on if on else lambda: None)  # type: ignore[assignment]
+
+
+def surroundings(on: bool, when_on: Any = compiled._whole) -> None:
+    compiled._whole = when_on if on else lambda built, model, layers: None
 
 
 def sft(name: str, precision: str) -> Iterator[float]:
@@ -114,6 +130,9 @@ SWITCHES: dict[str, Callable[[bool], None]] = {
     "segments": segments,
     "layers": layers,
     "tiles": tiles,
+    "gated": gated,
+    "update": update,
+    "surroundings": surroundings,
 }
 WORKS = {"sft": sft, "reward": reward, "sampling": sampled}
 

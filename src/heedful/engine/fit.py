@@ -11,7 +11,7 @@ from torch import nn
 from heedful.engine import ranks
 from heedful.engine.batch import Packed
 from heedful.engine.foresight import Foresight
-from heedful.engine.optim import Stepping, grad_norm
+from heedful.engine.optim import Stepping
 from heedful.engine.score import columns, device_of, use_packed_attention
 from heedful.errors import UserError
 from heedful.losses import bind
@@ -137,7 +137,7 @@ def fit(
                 f"the loss of step {number} is {total}: lower learning_rate, or look at the data with `heedful inspect`"
             )
         ranks.add_gradients(optimizer.parameters)
-        norm = grad_norm(optimizer.parameters, max_grad_norm)
+        norm = optimizer.clip(max_grad_norm)
         optimizer.scale(learning_rate_factor(number))
         optimizer.step()
         metrics = dict(zip(sums, means, strict=True))

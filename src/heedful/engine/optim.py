@@ -1,13 +1,15 @@
 """Optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from heedful.engine.adamw_8bit import AdamW8bit
+from heedful.engine.kernels import adamw
+from heedful.engine.kernels.adamw import AdamW
 
 OptimizerName = Literal["adamw", "adamw_8bit", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine"]
@@ -20,6 +22,7 @@ class Stepping(Protocol):
     @property
     def parameters(self) -> Iterable[nn.Parameter]: ...
     def collect(self) -> None: ...
+    def clip(self, most: float) -> float: ...
     def scale(self, factor: float) -> None: ...
     def step(self) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
@@ -62,11 +65,11 @@ class Optimizer:
         ]
         given: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": eps}
         filled = [g for g in groups if g["params"]]
-        # One kernel for all parameters; Adam's step count must stay on the device for it.
+        weights = {
+            masters[n]: p for n, p in trained.items() if p in self.copies and id(masters[n]) not in inside
+        }
         self.parts: list[torch.optim.Optimizer] = [
-            AdamW8bit(filled, **given)
-            if name == "adamw_8bit"
-            else torch.optim.AdamW(filled, **given, fused=True)
+            AdamW8bit(filled, **given) if name == "adamw_8bit" else AdamW(filled, weights, **given)
         ]
         if matrices:
             muon = torch.optim.Muon(
@@ -91,6 +94,20 @@ class Optimizer:
                 copy.grad += weight.grad.to(copy)
             weight.grad = None
 
+    def clip(self, most: float) -> float:
+        """Let the next step be of gradients with norm at most `most`; the norm that they have."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = adamw.norm(gradients)
+        factor = float(torch.clamp(most / (norm + 1e-6), max=1.0))
+        for part in self.parts:
+            if isinstance(part, AdamW):
+                part.factor = factor
+            elif factor != 1:
+                own = [p for group in part.param_groups for p in group["params"] if p.grad is not None]
+                for parameter in own:
+                    parameter.grad.mul_(factor)
+        return float(norm)
+
     def scale(self, factor: float) -> None:
         """Set every learning rate to `factor` times its peak."""
         for part, base in zip(self.parts, self.base, strict=True):
@@ -98,15 +115,21 @@ class Optimizer:
                 group["lr"] = lr * factor
 
     def step(self) -> None:
+        written: set[int] = set()
         for part in self.parts:
             part.step()
             part.zero_grad(set_to_none=True)
-        self._copy_back()
+            if isinstance(part, AdamW):
+                written = set(map(id, part.copies))
+                part.factor = 1.0
+        self._copy_back(written)
 
-    def _copy_back(self) -> None:
+    def _copy_back(self, written: Collection[int] = ()) -> None:
+        """Write masters to their weights, but those that are `written` already."""
         with torch.no_grad():
             for weight, copy in self.copies.items():
-                weight.copy_(copy)
+                if id(copy) not in written:
+                    weight.copy_(copy)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state under "parameter/key"; masters under "parameter/master"."""

@@ -22,7 +22,7 @@ from heedful.engine import allocator, process
 from heedful.engine.algorithms import policy_terms, value_term, watched
 from heedful.engine.batch import Pair, Tree, answer_node, microbatches, plain, prompt_node
 from heedful.engine.fit import Term, fit
-from heedful.engine.optim import Optimizer, grad_norm
+from heedful.engine.optim import Optimizer
 from heedful.engine.precision import Precision, dtype
 from heedful.engine.recompute import recompute_layers
 from heedful.engine.sample import Request, Sampling, sample
@@ -140,7 +140,7 @@ class Cast:
             for parameter in self.optimizer.parameters:
                 parameter.grad = torch.zeros_like(parameter)
             began = time.perf_counter()
-            grad_norm(self.optimizer.parameters, 1.0)
+            self.optimizer.clip(1.0)
             self.optimizer.step()
             seconds.append(time.perf_counter() - began)
         return size, min(seconds)

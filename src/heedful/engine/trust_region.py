@@ -18,7 +18,7 @@ from heedful.engine.attention import MaskedRows, using
 from heedful.engine.batch import Packed
 from heedful.engine.fit import Term
 from heedful.engine.kernels import library
-from heedful.engine.optim import Optimizer
+from heedful.engine.optim import Optimizer, grad_norm
 from heedful.engine.score import as_drawn, columns, device_of, logits
 from heedful.errors import UserError
 from heedful.losses import bind
@@ -77,6 +77,10 @@ class TrustRegion:
 
     def collect(self) -> None:
         """Gradients lie where they are used."""
+
+    def clip(self, most: float) -> float:
+        """Clip all gradients together; the norm that they had."""
+        return grad_norm(self.parameters, most)
 
     def scale(self, factor: float) -> None:
         """The region does not shrink; the critic's learning rate does."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ROWS = 256
-KERNEL_ROWS, KERNEL_LOGITS = 1024, 2**24
+KERNEL_ROWS, KERNEL_LOGITS = 2048, 2**25
 """With a kernel more rows at once save the sum of the weight's gradients some passes, as long as they are not large."""
 
 
@@ -203,7 +203,8 @@ class Sums:
         self.head, self.states = head, hidden
         self.times = times if kernel is None else kernel.times
         self.hidden = torch.empty_like(hidden) if needed[0] else None
-        self.weight = torch.zeros_like(head.weight, dtype=torch.float32) if needed[1] else None
+        self.weight = torch.empty_like(head.weight, dtype=torch.float32) if needed[1] else None
+        self.begun = False
         self.bias = (
             torch.zeros_like(head.bias, dtype=torch.float32) if head.bias is not None and needed[2] else None
         )
@@ -213,12 +214,15 @@ class Sums:
         if self.hidden is not None:
             self.times(grad, self.head.weight.t(), self.hidden[part])
         if self.weight is not None:
-            self.times(grad.t(), self.states[part].t(), self.weight, add=True)
+            self.times(grad.t(), self.states[part].t(), self.weight, add=self.begun)
         if self.bias is not None:
             self.bias += grad.sum(0, dtype=torch.float32)
+        self.begun = True
 
     def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The parameters' are in fp32: autograd makes of them what these collect."""
+        if self.weight is not None and not self.begun:
+            self.weight.zero_()
         return self.hidden, self.weight, self.bias
 
 
@@ -248,7 +252,10 @@ def chunks(hidden: Tensor, head: Head, rows: int, kernel: Kernel | None) -> Iter
 def times(left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
     """out = left right^T, or += with `add`: a sum over chunks stays in fp32 whatever the factors are in."""
     if not add:
-        torch.mm(left, right.t(), out=out)
+        if left.dtype == out.dtype:
+            torch.mm(left, right.t(), out=out)
+        else:
+            out.copy_(left @ right.t())
     elif left.dtype == out.dtype:
         out.addmm_(left, right.t())
     else:

@@ -74,11 +74,13 @@ def test_which_models_go_the_short_way(built: ctypes.CDLL, name: str) -> None:
     layers = [m for m in model.modules() if type(m).__name__.endswith(("DecoderLayer", "GPT2Block"))]
     with compiled(model):
         assert len(layers) == 2
-        assert all(("forward" in vars(layer)) == (name in SHORT) for layer in layers)
-    assert not any("forward" in vars(layer) for layer in layers)
+        assert all(("forward" in vars(part)) == (name in SHORT) for part in (model, *layers))
+    assert not any("forward" in vars(part) for part in (model, *layers))
     model.float()
     with compiled(model):
-        assert not any("forward" in vars(layer) for layer in layers), "in fp32 the whole step is compiled"
+        assert not any("forward" in vars(part) for part in (model, *layers)), (
+            "in fp32 the whole step is compiled"
+        )
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -105,6 +107,24 @@ def test_an_answer_is_the_same_alone_and_in_a_crowd(built: ctypes.CDLL) -> None:
         for at, key in enumerate(request.keys):
             alone = sample(model, [Request(request.prompt, (key,))], how, stop=[0])[0][0]
             assert alone.ids.tolist() == together[number][at].ids.tolist()
+
+
+def test_a_model_of_more_than_layers_keeps_what_surrounds_them(built: ctypes.CDLL) -> None:
+    model, how = made(SHORT["llama"]), Sampling(8, temperature=0)
+    plain = sample(model, REQUESTS, how, stop=[0])
+
+    class Turned(type(model)):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            out = super().forward(*args, **kwargs)
+            out.logits = -out.logits
+            return out
+
+    model.__class__ = Turned
+    with compiled(model):
+        assert "forward" not in vars(model)
+        assert "forward" in vars(model.model.layers[0])
+    turned = sample(model, REQUESTS, how, stop=[0])
+    assert plain[0][0].ids.tolist() != turned[0][0].ids.tolist()
 
 
 def test_weights_that_change_between_calls_are_read_anew(built: ctypes.CDLL) -> None:

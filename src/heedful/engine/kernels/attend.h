@@ -99,9 +99,10 @@ struct Worker {
     }
   }
 
-  // Ask for the next block while this one is worked on.
-  void ahead(const T *x) const {
-    for (int64_t i = 0; i < kBlock * width; i += int64_t(64 / sizeof(T))) __builtin_prefetch(x + i, 0, 2);
+  // Ask for a block of keys and values before it is worked on.
+  void ahead(const T *k, const T *v, int64_t n) const {
+    for (const T *x : {k, v})
+      for (int64_t i = 0; i < n * width; i += int64_t(64 / sizeof(T))) __builtin_prefetch(x + i, 0, 2);
   }
 
   void copy_widened(const T *x, int64_t n, float *block) const {
@@ -117,10 +118,7 @@ struct Worker {
     for (int64_t t = std::max<int64_t>(0, first - position) / kBlock * kBlock; t < count; t += kBlock) {
       const int64_t n = std::min(kBlock, count - t);
       const T *block_k = k + t * width, *block_v = v + t * width;
-      if (t + kBlock < count) {
-        ahead(block_k + kBlock * width);
-        ahead(block_v + kBlock * width);
-      }
+      if (t + kBlock < count) ahead(block_k + kBlock * width, block_v + kBlock * width, kBlock);
       if (!as_it_lies) {
         copy_widened(block_k, n, keys.data());
         copy_widened(block_v, n, values.data());
@@ -139,6 +137,16 @@ struct Worker {
   // Rows [begin, end) share a slot.
   void run(int64_t begin, int64_t end, int64_t head) {
     const int64_t slot = s.slot[begin], prompt = s.prompt_length[slot], count = (end - begin) * repeat;
+    const auto own = [&](int64_t row) {
+      return ((slot * s.kv_heads + head) * s.samples + s.sample[row]) * s.answer_room * width;
+    };
+    const auto first_of = [&](int64_t row) {
+      const T *k = static_cast<const T *>(s.answer_k), *v = static_cast<const T *>(s.answer_v);
+      ahead(k + own(row), v + own(row), std::min(kBlock, s.written[row]));
+    };
+    const int64_t at = (slot * s.kv_heads + head) * s.prompt_room * width;
+    const T *prompt_k = static_cast<const T *>(s.prompt_k) + at, *prompt_v = static_cast<const T *>(s.prompt_v) + at;
+    ahead(prompt_k, prompt_v, std::min(kBlock, prompt));
     queries.assign(count * padded, 0.0f);
     gathered.assign(count * padded, 0.0f);
     state.resize(count);
@@ -151,11 +159,11 @@ struct Worker {
       state[i] = {s.window ? std::max<int64_t>(0, length - s.window) : 0, s.sinks ? s.sinks[h] : kNothing,
                   s.sinks ? 1.0f : 0.0f};
     }
-    const int64_t at = (slot * s.kv_heads + head) * s.prompt_room * width;
-    segment(0, count, static_cast<const T *>(s.prompt_k) + at, static_cast<const T *>(s.prompt_v) + at, prompt, 0);
+    first_of(begin);
+    segment(0, count, prompt_k, prompt_v, prompt, 0);
     for (int64_t row = begin; row < end; ++row) {
-      const int64_t own = ((slot * s.kv_heads + head) * s.samples + s.sample[row]) * s.answer_room * width;
-      T *k = static_cast<T *>(s.answer_k) + own, *v = static_cast<T *>(s.answer_v) + own;
+      if (row + 1 < end) first_of(row + 1);
+      T *k = static_cast<T *>(s.answer_k) + own(row), *v = static_cast<T *>(s.answer_v) + own(row);
       const int64_t now = s.written[row] * width, i = (row - begin) * repeat;
       std::memcpy(k + now, static_cast<const T *>(s.k) + head * s.k_head + row * s.k_row, width * sizeof(T));
       std::memcpy(v + now, static_cast<const T *>(s.v) + head * s.v_head + row * s.v_row, width * sizeof(T));

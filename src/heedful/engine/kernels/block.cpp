@@ -1,5 +1,5 @@
-// A decoding step of one layer of a Llama-like model in bf16, and products with weights that are laid out for it once: the
-// twin of the model's own layer (engine/kernels/block.py). step.cpp is its counterpart in fp32.
+// A decoding step of layers of a Llama-like model in bf16, and products with weights that are laid out for it once: the
+// twin of the model's own layers (engine/kernels/block.py). step.cpp is its counterpart in fp32.
 //
 // A row is computed in one order whatever else is computed: its bits do not depend on its neighbours or on the number
 // of threads. Products go through matrix tiles (AMX) where there are any, else through vectors in fp32.
@@ -30,6 +30,14 @@ struct Block {
   const void *norm_before, *norm_between;  // [hidden]
   int64_t hidden, heads, kv_heads, width, mlp;
   float eps_before, eps_between;
+};
+
+// What a layer reads and writes of the cache, and how it attends: as in Step.
+struct Place {
+  void *prompt_k, *prompt_v, *answer_k, *answer_v;
+  const float *sinks;
+  int64_t window;
+  float scale, softcap;
 };
 
 namespace {
@@ -200,7 +208,7 @@ void added(const bf16 *x, const float *y, int64_t width, bf16 *to) {
 #define PRAGMA(TEXT) _Pragma(#TEXT)
 #define EACH_ROW(WIDTH) PRAGMA(omp parallel for num_threads(threads) if (threads > 1 && rows * (WIDTH) > kLittle))
 
-// x [rows, hidden] -> y; the attention's q, k and v lie in `made` [rows, (heads + 2 kv_heads) width].
+// x [rows, hidden] -> y, which may be x; the attention's q, k and v lie in `made` [rows, (heads + 2 kv_heads) width].
 template <typename S>
 int block(const Block &b, const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *y, bf16 *made, const Step &step) {
   const int64_t rows = step.rows, threads = step.threads;
@@ -281,8 +289,15 @@ extern "C" void heedful_linear(const Matrix *m, const bf16 *x, bf16 *y, int64_t 
   CHOSEN(linear)(*m, x, y, rows, threads);
 }
 
-// 0, or 1 if a row lies outside the slots; then nothing is stored.
-extern "C" int heedful_block(const Block *b, const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *y, bf16 *made,
-                             const Step *step) {
-  return CHOSEN(block)(*b, x, cos, sin, y, made, *step);
+// Layers one after another, on x [rows, hidden]. 0, or 1 if a row lies outside the slots; then nothing is stored.
+extern "C" int heedful_blocks(const Block *blocks, const Place *places, int64_t count, const bf16 *x, const bf16 *cos,
+                              const bf16 *sin, bf16 *y, bf16 *made, const Step *step) {
+  Step here = *step;
+  for (int64_t at = 0; at < count; ++at) {
+    const Place &p = places[at];
+    here.prompt_k = p.prompt_k, here.prompt_v = p.prompt_v, here.answer_k = p.answer_k, here.answer_v = p.answer_v;
+    here.sinks = p.sinks, here.window = p.window, here.scale = p.scale, here.softcap = p.softcap;
+    if (CHOSEN(block)(blocks[at], at ? y : x, cos, sin, y, made, here)) return 1;
+  }
+  return 0;
 }

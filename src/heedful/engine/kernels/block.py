@@ -1,11 +1,10 @@
-"""Weights in bf16 laid out for decoding, and a Llama-like layer's decoding step in one compiled call (block.cpp)."""
+"""Weights in bf16 laid out for decoding, and a decoding step of Llama-like layers in one compiled call (block.cpp)."""
 
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +34,17 @@ class _Block(ctypes.Structure):
         *((name, c_void_p) for name in ("norm_before", "norm_between")),
         *((name, c_int64) for name in ("hidden", "heads", "kv_heads", "width", "mlp")),
         *((name, c_float) for name in ("eps_before", "eps_between")),
+    )
+
+
+class _Place(ctypes.Structure):
+    """`Place` of block.cpp, field for field."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("prompt_k", "prompt_v", "answer_k", "answer_v", "sinks")),
+        ("window", c_int64),
+        ("scale", c_float),
+        ("softcap", c_float),
     )
 
 
@@ -99,8 +109,8 @@ class Block:
         before, between = (Norm(n.weight.detach().contiguous(), n.eps) for n in norms)
         (query, key, _), (gate, _) = attention[0], mlp[0]
         self.width, self.heads, self.kv_heads = width, len(query.weight) // width, len(key.weight) // width
-        self._built, self._held = built, (weights, before, between)
-        self._block = _Block(
+        self._held = weights, before, between
+        self.told = _Block(
             *(w.matrix for w in weights),
             before.weight.data_ptr(),
             between.weight.data_ptr(),
@@ -113,52 +123,62 @@ class Block:
             between.eps,
         )
 
+
+class Blocks:
+    """Layers with as many heads of the same width, one after another."""
+
+    def __init__(self, built: ctypes.CDLL, blocks: Sequence[Block], variants: Sequence["Variant"]) -> None:
+        """`variants`: how each layer attends."""
+        self._entry, self._blocks = _entry(built, "blocks"), tuple(blocks)
+        self._told = (_Block * len(blocks))(*(block.told for block in blocks))
+        self._variants = variants
+        self._sinks = [None if v.sinks is None else v.sinks.detach().float().contiguous() for v in variants]
+
     def step(
         self,
         kernel: DecodeKernel,
         x: Tensor,
         turn: tuple[Tensor, Tensor],
-        stored: Callable[[Tensor], Stored],
-        variant: "Variant",
+        stored: Callable[[int, Tensor], Stored],
     ) -> Tensor:
-        """The layer's output for x [1, B, hidden]; turn: cos and sin [1, B, D].
+        """What the layers make of x [1, B, hidden]; turn: cos and sin [1, B, D].
 
-        `stored` gives the keys and values of prompts and answers (`engine.decode.Cache`) for keys like its argument.
+        `stored` gives the keys and values of prompts and answers (`engine.decode.Cache`) of the n-th of these layers,
+        for keys like its second argument.
         """
         x, cos, sin = (t.contiguous() for t in (x, *turn))
-        y, space = torch.empty_like(x), self._space(kernel, x)
-        told = kernel.told(space.qkv, space.out, *stored(space.qkv[1]), variant)
-        pointers = [t.data_ptr() for t in (x, cos, sin, y, space.made)]
-        if _entry(self._built, "block")(ctypes.byref(self._block), *pointers, ctypes.addressof(told)):
+        rows, first = x.shape[1], self._blocks[0]
+        made = x.new_empty(1, rows, first.heads + 2 * first.kv_heads, first.width)
+        parts = torch.split(made, [first.heads, first.kv_heads, first.kv_heads], 2)
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        out, y = x.new_empty(1, rows, first.heads, first.width), torch.empty_like(x)
+        held = [stored(number, k) for number in range(len(self._blocks))]
+        places = (_Place * len(held))(*map(_place, held, self._sinks, self._variants))
+        told = kernel.told((q, k, v), out, *held[0], self._variants[0])
+        pointers = [t.data_ptr() for t in (x, cos, sin, y, made)]
+        if self._entry(self._told, places, len(held), *pointers, ctypes.addressof(told)):
             raise IndexError(OUTSIDE)
         return y
 
-    def _space(self, kernel: DecodeKernel, x: Tensor) -> "Space":
-        """Room for what a layer makes of x on its way, which the layers of a step share."""
-        shape = (1, x.shape[1], self.heads, self.width)
-        space = _spaces.get(kernel)
-        if space is None or space.out.shape != shape or space.qkv[1].shape[1] != self.kv_heads:
-            made = x.new_empty(1, x.shape[1], self.heads + 2 * self.kv_heads, self.width)
-            parts = torch.split(made, [self.heads, self.kv_heads, self.kv_heads], 2)
-            q, k, v = (part.transpose(1, 2) for part in parts)
-            space = _spaces[kernel] = Space(made, (q, k, v), x.new_empty(shape))
-        return space
+
+def _place(stored: Stored, sinks: Tensor | None, variant: "Variant") -> _Place:
+    (prompt_k, prompt_v), (answer_k, answer_v) = stored
+    return _Place(
+        prompt_k.data_ptr(),
+        prompt_v.data_ptr(),
+        answer_k.data_ptr(),
+        answer_v.data_ptr(),
+        None if sinks is None else sinks.data_ptr(),
+        variant.window or 0,
+        variant.scale,
+        variant.softcap or 0.0,
+    )
 
 
-@dataclass(frozen=True)
-class Space:
-    """Queries, keys and values of a step as parts of one tensor, and what attention gathers."""
-
-    made: Tensor
-    qkv: tuple[Tensor, Tensor, Tensor]
-    out: Tensor
-
-
-_spaces: WeakKeyDictionary[DecodeKernel, Space] = WeakKeyDictionary()
 _ARGUMENTS = {
     "pack": (c_void_p, c_int64, c_int64, c_void_p, c_int64),
     "linear": (*(c_void_p,) * 3, *(c_int64,) * 2),
-    "block": (c_void_p,) * 7,
+    "blocks": (c_void_p, c_void_p, c_int64, *(c_void_p,) * 6),
 }
 
 

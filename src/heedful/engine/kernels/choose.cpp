@@ -139,9 +139,10 @@ struct Row {
       for (float &x : p) x = x < least ? 0.0f : x;  // the likeliest one's is 1
     double whole;
     const int64_t token = draw(d.uniforms[row], &whole);
+    const bool truncated = d.top_k[row] > 0 || d.top_p[row] < 1 || least > 0;
     d.token[row] = token;
-    d.logp[row] = log_probability(own, n, inverse, token);
     d.behavior[row] = float(std::log(double(p[token]) / whole));
+    d.logp[row] = truncated || z != own ? log_probability(own, n, inverse, token) : d.behavior[row];
   }
 };
 

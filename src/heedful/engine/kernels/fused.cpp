@@ -12,16 +12,9 @@ namespace {
 
 constexpr int64_t kLittle = 1 << 15;  // elements for which a second thread does not pay
 
-template <typename T>
-inline float rounded(float x) {
-  T y;
-  narrow(x, y);
-  return widen(y);
-}
-
-inline float sigmoid(float x) {
-  const float e = exponential(x < 0 ? x : -x);
-  return (x < 0 ? e : 1.0f) / (1.0f + e);
+inline Lanes sigmoid(Lanes x) {
+  const Lanes e = exponential(x < 0.0f ? x : -x);
+  return (x < 0.0f ? e : Lanes{} + 1.0f) * reciprocal(1.0f + e);
 }
 
 // y = w T(x r) with r = 1 / sqrt(mean x^2 + eps), or with shift 1 (Gemma) y = (1 + w) x r.
@@ -32,18 +25,17 @@ void norm_forward(const T *x, const T *w, T *y, float *inverse, int64_t rows, in
   for (int64_t row = 0; row < rows; ++row) {
     const T *from = x + row * width;
     T *to = y + row * width;
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; ++i) sum += widen(from[i]) * widen(from[i]);
-    const float r = 1.0f / std::sqrt(sum / float(width) + eps);
+    Lanes sum = {};
+    each(width, [&](int64_t i, auto n) {
+      const Lanes a = get(from + i, n);
+      sum += a * a;
+    });
+    const float r = 1.0f / std::sqrt(total(sum) / float(width) + eps);
     inverse[row] = r;
-    if (shift) {
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) narrow((1.0f + widen(w[i])) * (widen(from[i]) * r), to[i]);
-    } else {
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) narrow(widen(w[i]) * rounded<T>(widen(from[i]) * r), to[i]);
-    }
+    each(width, [&](int64_t i, auto n) {
+      const Lanes a = get(from + i, n) * r, by = get(w + i, n);
+      put(to + i, shift ? (1.0f + by) * a : by * rounded<T>(a), n);
+    });
   }
 }
 
@@ -62,17 +54,16 @@ void norm_backward(const T *dy, const T *x, const T *w, const float *inverse, T 
       const T *from = x + row * width, *along = dy + row * width;
       T *to = dx + row * width;
       const float r = inverse[row];
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < width; ++i) {
-        const float g = widen(along[i]), a = widen(from[i]);
-        sum += g * (one + widen(w[i])) * a;
-        sums[i] += g * a * r;
-      }
-      const float back = sum / float(width) * r * r * r;
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i)
-        narrow(widen(along[i]) * (one + widen(w[i])) * r - widen(from[i]) * back, to[i]);
+      Lanes sum = {};
+      each(width, [&](int64_t i, auto n) {
+        const Lanes g = get(along + i, n), a = get(from + i, n);
+        sum += g * (one + get(w + i, n)) * a;
+        put(sums + i, get(sums + i, n) + g * a * r, n);
+      });
+      const float back = total(sum) / float(width) * r * r * r;
+      each(width, [&](int64_t i, auto n) {
+        put(to + i, get(along + i, n) * (one + get(w + i, n)) * r - get(from + i, n) * back, n);
+      });
     }
   }
 }
@@ -84,28 +75,27 @@ void swiglu_forward(const T *gate, const T *up, T *y, int64_t rows, int64_t widt
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows * width > kLittle)
   for (int64_t row = 0; row < rows; ++row) {
     const T *g = gate + row * gate_row, *u = up + row * up_row;
-    T *to = y + row * width;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) {
-      const float a = widen(g[i]);
-      narrow(rounded<T>(a * sigmoid(a)) * widen(u[i]), to[i]);
-    }
+    each(width, [&](int64_t i, auto n) {
+      const Lanes a = get(g + i, n);
+      put(y + row * width + i, rounded<T>(a * sigmoid(a)) * get(u + i, n), n);
+    });
   }
 }
 
+// The gradients of gate and up, in rows `apart` numbers apart, and y again, which may be null.
 template <typename T>
-void swiglu_backward(const T *dy, const T *gate, const T *up, T *dgate, T *dup, int64_t rows, int64_t width,
-                     int64_t gate_row, int64_t up_row, int64_t threads) {
+void swiglu_backward(const T *dy, const T *gate, const T *up, T *dgate, T *dup, T *y, int64_t rows, int64_t width,
+                     int64_t gate_row, int64_t up_row, int64_t apart, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows * width > kLittle)
   for (int64_t row = 0; row < rows; ++row) {
     const T *g = gate + row * gate_row, *u = up + row * up_row, *along = dy + row * width;
-    T *to_gate = dgate + row * width, *to_up = dup + row * width;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) {
-      const float a = widen(g[i]), d = widen(along[i]), s = sigmoid(a);
-      narrow(d * (a * s), to_up[i]);
-      narrow(d * widen(u[i]) * (s * (1.0f + a * (1.0f - s))), to_gate[i]);
-    }
+    T *to_gate = dgate + row * apart, *to_up = dup + row * apart;
+    each(width, [&](int64_t i, auto n) {
+      const Lanes a = get(g + i, n), b = get(u + i, n), d = get(along + i, n), s = sigmoid(a), silu = a * s;
+      put(to_up + i, d * silu, n);
+      put(to_gate + i, d * b * (s + silu * (1.0f - s)), n);
+      if (y) put(y + row * width + i, rounded<T>(silu) * b, n);
+    });
   }
 }
 
@@ -124,12 +114,11 @@ void rotary(const T *x, const T *cos, const T *sin, T *out, int64_t rows, int64_
     for (int64_t head = 0; head < heads; ++head) {
       const T *x1 = x + head * head_stride + row * row_stride, *x2 = x1 + half;
       T *y1 = out + (row * heads + head) * width, *y2 = y1 + half;
-#pragma omp simd
-      for (int64_t i = 0; i < half; ++i) {
-        const float a = widen(x1[i]), b = widen(x2[i]);
-        narrow(a * widen(c1[i]) + sign * b * widen(up[i]), y1[i]);
-        narrow(b * widen(c2[i]) - sign * a * widen(down[i]), y2[i]);
-      }
+      each(half, [&](int64_t i, auto n) {
+        const Lanes a = get(x1 + i, n), b = get(x2 + i, n);
+        put(y1 + i, a * get(c1 + i, n) + sign * b * get(up + i, n), n);
+        put(y2 + i, b * get(c2 + i, n) - sign * a * get(down + i, n), n);
+      });
     }
   }
 }
@@ -138,25 +127,27 @@ void rotary(const T *x, const T *cos, const T *sin, T *out, int64_t rows, int64_
 template <typename T>
 void head_forward(const T *z, const int64_t *target, float *logsum, float *logp, float *entropy, int64_t rows,
                   int64_t width, int64_t threads) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows * width > kLittle)
   for (int64_t row = 0; row < rows; ++row) {
     const T *from = z + row * width;
-    float top = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < width; ++i) top = widen(from[i]) > top ? widen(from[i]) : top;
-    float sum = 0, along = 0;
-    if (entropy) {
-#pragma omp simd reduction(+ : sum, along)
-      for (int64_t i = 0; i < width; ++i) {
-        const float x = widen(from[i]) - top, e = exponential(x);
-        sum += e;
-        along += e * x;
-      }
-      entropy[row] = std::log(sum) - along / sum;
-    } else {
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < width; ++i) sum += exponential(widen(from[i]) - top);
-    }
+    Lanes tops = Lanes{} + kNothing;
+    each(width, [&](int64_t i, auto n) {
+      const Lanes x = get(from + i, n, kNothing);
+      tops = x > tops ? x : tops;
+    });
+    float top = kNothing;
+    for (int64_t i = 0; i < kLanes; ++i) top = tops[i] > top ? tops[i] : top;
+    Lanes sums = {}, alongs = {};
+    each(width, [&](int64_t i, auto n) {
+      const Lanes x = get(from + i, n, top) - top;
+      Lanes e = exponential(x);
+      for (int64_t lane = n; lane < kLanes; ++lane) e[lane] = 0;
+      sums += e;
+      if (entropy) alongs += e * x;
+    });
+    const float sum = total(sums);
+    if (entropy) entropy[row] = std::log(sum) - total(alongs) / sum;
     logsum[row] = top + std::log(sum);
     logp[row] = widen(from[target[row]]) - top - std::log(sum);
   }
@@ -172,11 +163,10 @@ void head_backward(T *z, const int64_t *target, const float *logsum, const float
     const float lse = logsum[row], slope = of_logp[row];
     const float hit = widen(at[target[row]]) - lse;
     const float h = of_entropy ? of_entropy[row] : 0.0f, offset = of_entropy ? entropy[row] : 0.0f;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) {
-      const float x = widen(at[i]) - lse;
-      narrow(-exponential(x) * (slope + h * (x + offset)), at[i]);
-    }
+    each(width, [&](int64_t i, auto n) {
+      const Lanes x = get(at + i, n) - lse;
+      put(at + i, -exponential(x) * (slope + h * (x + offset)), n);
+    });
     narrow(slope - exponential(hit) * (slope + h * (hit + offset)), at[target[row]]);
   }
 }
@@ -200,7 +190,7 @@ void head_backward(T *z, const int64_t *target, const float *logsum, const float
   extern "C" void heedful_swiglu_backward_##NAME(const TYPE *dy, const TYPE *gate, const TYPE *up, TYPE *dgate,       \
                                                  TYPE *dup, int64_t rows, int64_t width, int64_t gate_row,           \
                                                  int64_t up_row, int64_t threads) {                                  \
-    swiglu_backward(dy, gate, up, dgate, dup, rows, width, gate_row, up_row, threads);                               \
+    swiglu_backward<TYPE>(dy, gate, up, dgate, dup, nullptr, rows, width, gate_row, up_row, width, threads);         \
   }                                                                                                                  \
   extern "C" void heedful_rotary_##NAME(const TYPE *x, const TYPE *cos, const TYPE *sin, TYPE *out, int64_t rows,     \
                                         int64_t heads, int64_t width, int64_t head_stride, int64_t row_stride,       \
@@ -219,3 +209,14 @@ void head_backward(T *z, const int64_t *target, const float *logsum, const float
 
 HEEDFUL_ENTRY(float32, float)
 HEEDFUL_ENTRY(bfloat16, bf16)
+
+// Both ways between the products of a gated MLP whose gate and up stand side by side: [rows, 2 width].
+extern "C" void heedful_gated_forward(const bf16 *made, bf16 *y, int64_t rows, int64_t width, int64_t threads) {
+  swiglu_forward(made, made + width, y, rows, width, 2 * width, 2 * width, threads);
+}
+
+extern "C" void heedful_gated_backward(const bf16 *dy, const bf16 *made, bf16 *y, bf16 *turned, int64_t rows,
+                                       int64_t width, int64_t threads) {
+  swiglu_backward(dy, made, made + width, turned, turned + width, y, rows, width, 2 * width, 2 * width, 2 * width,
+                  threads);
+}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.engine.kernels import fused
+from heedful.engine.kernels import fused, gated
 from heedful.engine.kernels.choice import kernels_for
 from heedful.engine.kernels.product import use_products
 
@@ -48,6 +48,9 @@ def _normed(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def _gated_forward(self: Any, x: Tensor) -> Tensor:
+    layers = self.gate_proj, self.up_proj, self.down_proj
+    if (whole := gated.kernel_for(x, *layers)) is not None:
+        return gated.mlp(whole, x, *(layer.weight for layer in layers))
     gate, up = self.gate_proj(x), self.up_proj(x)
     built = kernels_for(gate, up)
     hidden = self.act_fn(gate) * up if built is None else fused.swiglu(built, gate, up)

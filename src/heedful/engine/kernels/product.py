@@ -6,6 +6,7 @@ fp32, and stays so where the weight collects such (`Parameter.grad_dtype`).
 """
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
 from functools import cache
 from types import MethodType
@@ -23,7 +24,17 @@ FEWEST = 64
 """Rows from which on a product is the kernel's: it lays out the whole weight anew for each."""
 _DEEPEST = 4096
 """Depth up to which sums stay where they are computed until they are rounded to bf16."""
-_ARGUMENTS = (*(c_void_p, c_int64, c_int64) * 2, c_void_p, *(c_int64,) * 6)
+_SIDE = (("", c_void_p), ("_line", c_int64), ("_deep", c_int64))
+_ARGUMENTS = (c_void_p, c_int64, c_void_p, *(c_int64,) * 5)
+
+
+class _Term(ctypes.Structure):
+    """`Term` of product.cpp, field for field."""
+
+    _fields_ = (
+        *((f"{side}{of}", kind) for side in ("left", "right") for of, kind in _SIDE),
+        ("k", c_int64),
+    )
 
 
 def products_for(*tensors: Tensor) -> ctypes.CDLL | None:
@@ -44,22 +55,26 @@ def times(built: ctypes.CDLL, left: Tensor, right: Tensor, out: Tensor, *, add: 
 
     Every matrix has one dense dimension; out's is the last.
     """
-    left, right = _dense(left), _dense(right)
-    (m, k), n = left.shape, len(right)
-    if out.dtype == torch.bfloat16 and k > _DEEPEST:
-        return out.copy_(times(built, left, right, torch.empty_like(out, dtype=torch.float32)))
+    return summed(built, [(left, right)], out, add=add)
+
+
+def summed(
+    built: ctypes.CDLL, products: Sequence[tuple[Tensor, Tensor]], out: Tensor, *, add: bool = False
+) -> Tensor:
+    """The same for a sum of products, each of a left and a right side, without rounding in between."""
+    sides = [(_dense(left), _dense(right)) for left, right in products]
+    depth = sum(left.shape[1] for left, _ in sides)
+    if out.dtype == torch.bfloat16 and depth > _DEEPEST:
+        return out.copy_(summed(built, sides, torch.empty_like(out, dtype=torch.float32)))
     entry = getattr(built, f"heedful_product_{fused.NAMES[out.dtype]}")
     if entry.argtypes is None:
         entry.argtypes, entry.restype = _ARGUMENTS, None
-    given = (
-        left.data_ptr(),
-        *left.stride(),
-        right.data_ptr(),
-        *right.stride(),
-        out.data_ptr(),
-        out.stride(0),
-    )
-    entry(*given, m, n, k, add, torch.get_num_threads())
+    told = [
+        _Term(left.data_ptr(), *left.stride(), right.data_ptr(), *right.stride(), left.shape[1])
+        for left, right in sides
+    ]
+    terms = (_Term * len(told))(*told)
+    entry(terms, len(sides), out.data_ptr(), out.stride(0), *out.shape, add, torch.get_num_threads())
     return out
 
 

@@ -74,11 +74,58 @@ inline void transpose(__m512i r[16]) {
   }
 }
 
+// 128 bits from each of four places, side by side.
+inline __m512i gathered(const bf16 *at, int64_t apart) {
+  const auto piece = [&](int64_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(at + i * apart)); };
+  __m512i r = _mm512_castsi128_si512(piece(0));
+  r = _mm512_mask_broadcast_i32x4(r, 0x00f0, piece(1));
+  r = _mm512_mask_broadcast_i32x4(r, 0x0f00, piece(2));
+  return _mm512_mask_broadcast_i32x4(r, 0xf000, piece(3));
+}
+
+// A whole left tile of lines that are columns in memory, 8 of them at a time.
+inline void turn_left(const Side &side, __m512i *tile) {
+  for (int64_t line = 0; line < kLines; line += 8, tile += 8) {
+    __m512i r[8], t[8], u[8];
+    for (int i = 0; i < 8; ++i) r[i] = gathered(side.at + line + i * side.deep, 8 * side.deep);
+    for (int i = 0; i < 8; i += 2) {
+      t[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+      t[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+      for (int half = 0; half < 2; ++half) {
+        u[i + 2 * half] = _mm512_unpacklo_epi32(t[i + half], t[i + half + 2]);
+        u[i + 2 * half + 1] = _mm512_unpackhi_epi32(t[i + half], t[i + half + 2]);
+      }
+    for (int i = 0; i < 4; ++i) {
+      _mm512_store_si512(tile + 2 * i, _mm512_unpacklo_epi64(u[i], u[i + 4]));
+      _mm512_store_si512(tile + 2 * i + 1, _mm512_unpackhi_epi64(u[i], u[i + 4]));
+    }
+  }
+}
+
+// A whole right tile of lines that are rows in memory, 4 pairs in depth at a time.
+inline void turn_right(const Side &side, __m512i *tile) {
+  for (int64_t pair = 0; pair < kLines; pair += 4, tile += 4) {
+    __m512i r[4], t[4];
+    for (int i = 0; i < 4; ++i) r[i] = gathered(side.at + 2 * pair + i * side.line, 4 * side.line);
+    for (int i = 0; i < 4; i += 2) {
+      t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+      t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+      _mm512_store_si512(tile + 2 * i, _mm512_unpacklo_epi64(t[i], t[i + 2]));
+      _mm512_store_si512(tile + 2 * i + 1, _mm512_unpackhi_epi64(t[i], t[i + 2]));
+    }
+  }
+}
+
 // One tile of up to 16 lines and 32 deep, filled up with zeros; `RIGHT` says of which form.
 template <bool RIGHT>
 inline void fill_tile(const Side &side, int64_t lines, int64_t deep, bf16 *tile) {
-  __m512i r[16];
+  __m512i r[16], *to = reinterpret_cast<__m512i *>(tile);
   const bool along = side.deep == 1;
+  if (along == RIGHT && lines >= kLines && deep >= kTileDeep) return RIGHT ? turn_right(side, to) : turn_left(side, to);
   if (along) {
     const __mmask32 mask = deep >= kTileDeep ? ~__mmask32(0) : (__mmask32(1) << deep) - 1;
     for (int64_t i = 0; i < kLines; ++i)
@@ -93,7 +140,7 @@ inline void fill_tile(const Side &side, int64_t lines, int64_t deep, bf16 *tile)
       r[i] = _mm512_or_si512(row(2 * i), _mm512_slli_epi32(row(2 * i + 1), 16));
   }
   if (along == RIGHT) transpose(r);
-  for (int64_t i = 0; i < kLines; ++i) _mm512_store_si512(reinterpret_cast<__m512i *>(tile) + i, r[i]);
+  for (int64_t i = 0; i < kLines; ++i) _mm512_store_si512(to + i, r[i]);
 }
 
 // 32 lines of a matrix as [steps of 32 deep][2 tiles]; what is not there is zero.
@@ -107,8 +154,19 @@ inline void fill_panel(const Side &side, int64_t lines, int64_t deep, bf16 *pane
     }
 }
 
-// sums [32, 32], rows `apart` numbers apart, = or += left panel times right panel.
-inline void multiply_panels(const bf16 *left, const bf16 *right, int64_t steps, float *sums, int64_t apart, bool more) {
+// 32 lines of a left side: as a panel, or where they lie with their depth dense.
+struct Left {
+  const bf16 *at;
+  int64_t bytes, half, step;  // from line to line of a tile; numbers to the lower tile, and to the next 32 in depth
+  explicit Left(const bf16 *panel) : at(panel), bytes(2 * kTileDeep), half(kTile), step(kPair) {}
+  explicit Left(const Side &side) : at(side.at), bytes(2 * side.line), half(kLines * side.line), step(kTileDeep) {}
+};
+
+// sums [32, 32], rows `apart` numbers apart, = or += left lines times right panel. The tiles are slow to answer: what
+// `beside` does after each step of 32 in depth costs little.
+template <typename F>
+inline void multiply_panels(Left left, const bf16 *right, int64_t steps, float *sums, int64_t apart, bool more,
+                            F beside) {
   const int64_t bytes = apart * sizeof(float);
   if (more) {
     _tile_loadd(0, sums, bytes);
@@ -121,15 +179,16 @@ inline void multiply_panels(const bf16 *left, const bf16 *right, int64_t steps, 
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t k = 0; k < steps; ++k, left += kPair, right += kPair) {
-    _tile_loadd(4, left, 64);
+  for (int64_t k = 0; k < steps; ++k, left.at += left.step, right += kPair) {
+    _tile_loadd(4, left.at, left.bytes);
     _tile_loadd(6, right, 64);
-    _tile_loadd(5, left + kTile, 64);
-    _tile_loadd(7, right + kTile, 64);
     _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, right + kTile, 64);
     _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, left.at + left.half, left.bytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
+    beside();
   }
   _tile_stored(0, sums, bytes);
   _tile_stored(1, sums + kLines, bytes);
@@ -137,15 +196,8 @@ inline void multiply_panels(const bf16 *left, const bf16 *right, int64_t steps, 
   _tile_stored(3, sums + kLines * apart + kLines, bytes);
 }
 
-// exp within 2 ulp, for any x that does not overflow; the twin of numbers.h's for 16 numbers.
-inline __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
-  const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x));
-  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
-  for (const float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
-  return _mm512_scalef_ps(_mm512_fmadd_ps(_mm512_mul_ps(p, r), r, _mm512_add_ps(r, _mm512_set1_ps(1.0f))), n);
+inline void multiply_panels(const bf16 *left, const bf16 *right, int64_t steps, float *sums, int64_t apart, bool more) {
+  multiply_panels(Left(left), right, steps, sums, apart, more, [] {});
 }
 
 // The lanes of 16 numbers from `from` on that lie before `count`.

@@ -91,7 +91,7 @@ results-real: $(READY)  ## the tables on a real model and real pairs (MODEL=DIR 
 	    $(BIN)/python benchmarks/real_run.py $(MODEL) $(PAIRS) $(TEXTS) --output $$run --seed $${run##*-s} || exit 1; \
 	done
 	$(BIN)/python benchmarks/results.py $(REAL) --output runs/results/real-table
-	$(BIN)/python benchmarks/preference.py $(REAL) --prompts 300 --test 200 --out runs/results/preference_real.json
+	$(BIN)/python benchmarks/preference.py $(REAL) --prompts 300 --test 100 --out runs/results/preference_real.json
 
 results-panels: $(READY)  ## every figure of docs/panels.md, over an hour (SHARED=DIR adds real tales, PANELS=--quick sees that it runs)
 	$(BIN)/python benchmarks/panels.py $(if $(SHARED),--shared $(SHARED)) $(PANELS)

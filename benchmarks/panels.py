@@ -67,6 +67,7 @@ class Sizes:
     real_epochs: float = 0.4
     real_passages: int = 150
     tale: int = 60  # passages of a tale that a real model writes
+    panel_tokens: int = 256
 
 
 QUICK = Sizes(
@@ -82,6 +83,7 @@ QUICK = Sizes(
     prompts=2,
     real_epochs=0.002,
     tale=5,
+    panel_tokens=128,  # of untrained models, which fill a panel
 )
 
 
@@ -155,7 +157,7 @@ def read(output: Path, model: Path, out: Path) -> dict[str, Any]:
 
 def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
     """Long stories: panels against a window of text as long, by models trained on as many tokens; and a longer one."""
-    words = pair_tells(out)
+    words = pair_tells(out, sizes)
     many, short = (
         [f"stories={sizes.stories}", f"passages={sizes.long}"],
         ["text_temperatures=[0.5]", "curve_panels=0"],
@@ -173,10 +175,10 @@ def stories(out: Path, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def pair_tells(out: Path) -> list[str]:
+def pair_tells(out: Path, sizes: Sizes) -> list[str]:
     """The verb that lets the pair write long stories."""
     models = [f"panel_models=[{out}/{PAIR}/panel-0]", f"text_models=[{out}/{PAIR}/text-0]"]
-    return ["panel", "stories", "demo", *models]
+    return ["panel", "stories", "demo", *models, f"panel_tokens={sizes.panel_tokens}"]
 
 
 def fresh(out: Path, sizes: Sizes) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def fresh(out: Path, sizes: Sizes) -> dict[str, Any]:
     many = [f"stories={max(2, sizes.stories // 3)}", f"passages={sizes.long}", "curve_panels=0"]
     for seed in FRESH:
         place = out / f"fresh-{seed}"
-        heedful(place, *pair_tells(out), *many, *HELD, "cast=closed", f"seed={seed}")
+        heedful(place, *pair_tells(out, sizes), *many, *HELD, "cast=closed", f"seed={seed}")
         told = [dict(row.data) for row in files.read_rows(place / "stories.jsonl")]
         rows += [{**row, "story": 1000 * seed + row["story"]} for row in told]
     counted = {"contradictions": panel_stories.rates(rows), "ratio": panel_stories.ratios(rows, 0)}

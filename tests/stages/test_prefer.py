@@ -10,27 +10,13 @@ import pytest
 from engine.toy_rl import LETTERS, tokenizer
 from heedful.data import chat
 from heedful.data.formats import read_preferences
-from heedful.engine import pairs, reference
+from heedful.engine import pairs
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.score import sequence_columns
 from heedful.losses import find
 from heedful.nn import hub
 from heedful.stages import prefer
 from stages import saved
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many trees each forward of the reference read."""
-    read: list[int] = []
-    compute = reference.sequence_columns
-
-    def counted(model: Any, trees: Any, name: str, **kwargs: Any) -> Any:
-        read.append(len(trees))
-        return compute(model, trees, name, **kwargs)
-
-    monkeypatch.setattr(reference, "sequence_columns", counted)
-    return read
 
 
 def run(folder: Path, name: str, **values: Any) -> bytes:

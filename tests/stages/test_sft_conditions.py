@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from heedful.data import chat, conditions
-from heedful.engine import reference
 from heedful.engine.batch import Tree, answer_node, prompt_node
 from heedful.engine.policy import Policy
 from heedful.engine.score import sequence_columns
@@ -62,23 +61,15 @@ def test_asking_for_quality_gives_it(folder: Path, condition: str) -> None:
 
 
 def test_a_second_run_with_another_penalty_computes_no_reference(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
-    read: list[int] = []
-    compute = reference.sequence_columns
-
-    def counted(model: Any, trees: Any, name: str, **kwargs: Any) -> Any:
-        read.append(len(trees))
-        return compute(model, trees, name, **kwargs)
-
-    monkeypatch.setattr(reference, "sequence_columns", counted)
     monkeypatch.setenv("HEEDFUL_CACHE", str(folder / "cache"))
     given = {"condition": "prefix", "markers": ("f ", "g ")}
     run(folder, "one", folder / "preferences.jsonl", kl_coef=0.1, **given)
-    computed = sum(read)
-    assert computed > 20
+    first = sum(computed)
+    assert first > 20
     run(folder, "other", folder / "preferences.jsonl", kl_coef=0.2, **given)
-    assert sum(read) == computed
+    assert sum(computed) == first
     assert saved.weights(folder / "one" / "model") != saved.weights(folder / "other" / "model")
 
 

@@ -75,3 +75,11 @@ def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
+
+
+@pytest.fixture
+def tiles(built: ctypes.CDLL) -> ctypes.CDLL:
+    """The kernels, where the processor has matrix tiles."""
+    if not built.heedful_tiles():
+        pytest.skip("this processor has no matrix tiles")
+    return built

@@ -23,13 +23,6 @@ sizes = st.sampled_from([2, 16, 31, 32, 48, 70, 288, 600])
 BF16 = torch.bfloat16
 
 
-@pytest.fixture
-def tiles(built: ctypes.CDLL) -> ctypes.CDLL:
-    if not built.heedful_tiles():
-        pytest.skip("this processor has no matrix tiles")
-    return built
-
-
 def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(BF16)
 
